@@ -1,0 +1,22 @@
+"""Make the Rubin image pixels that a user asks for and that nobody stored.
+
+Plain functions over a Butler-like data access protocol.  The rooms of the
+library are subpackages; import the one that is needed:
+
+`lsst.dax.image.cutouts`
+    Cutouts of one image, and stamps of many positions in many images.
+`lsst.dax.image.geometry`
+    Stencils on the sky and their pixels.
+`lsst.dax.image.repository`
+    Find datasets and read parts of them.
+`lsst.dax.image.plotting`
+    Quick looks (needs the extra ``plot``).
+`lsst.dax.image.simulation`
+    The mini survey, a small repository with a known truth (needs the extra
+    ``demo``).
+
+Importing this package imports neither numba nor matplotlib.
+"""
+
+from .errors import *
+from .version import __version__ as __version__
