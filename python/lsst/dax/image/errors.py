@@ -27,7 +27,11 @@ __all__ = (
     "StoreError",
     "UnsupportedProductError",
     "VirtualCycleError",
+    "internal_errors_reported",
 )
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class DaxImageError(Exception):
@@ -100,3 +104,29 @@ class StoreError(DaxImageError, OSError):
 
 class InternalError(DaxImageError, RuntimeError):
     """A bug of this library; please report it."""
+
+
+@contextmanager
+def internal_errors_reported(action: str) -> Iterator[None]:
+    """Turn a stray built-in exception of our own code into `InternalError`.
+
+    The functions that work through a Butler run within this context, so that
+    a service never takes a bug of the library for its user's mistake.
+
+    Parameters
+    ----------
+    action
+        What was being done, for the message.
+
+    Raises
+    ------
+    InternalError
+        Raised, with the cause chained, where the body raises a `LookupError`,
+        `ValueError` or `ArithmeticError` that is not of this module's tree.
+    """
+    try:
+        yield
+    except DaxImageError:
+        raise
+    except (LookupError, ValueError, ArithmeticError) as error:
+        raise InternalError(f"{action} failed: {type(error).__name__}: {error}") from error

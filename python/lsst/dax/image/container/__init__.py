@@ -1,0 +1,4 @@
+"""Headers and pixels of FITS files, without a Butler."""
+
+from .header import *
+from .plain_fits import *

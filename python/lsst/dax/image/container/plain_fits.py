@@ -1,0 +1,137 @@
+"""Read a plain FITS image that has a celestial WCS: data from elsewhere."""
+
+from __future__ import annotations
+
+__all__ = ("read_plain_bbox", "read_plain_image", "read_plain_sky_projection")
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.io.fits
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
+
+from lsst.images import Box, GeneralFrame, Image, SkyProjection
+from lsst.resources import ResourcePathExpression
+
+from ..errors import InputDataError, NoCoverageError
+from .header import opened_fits
+
+_PIXEL_FRAME = GeneralFrame(unit=u.pix)
+
+
+def read_plain_image(uri: ResourcePathExpression, *, bbox: Box | None = None) -> Image:
+    """Read a plain FITS image, or part of it.
+
+    Parameters
+    ----------
+    uri
+        FITS file.  The first HDU that holds two-dimensional pixels and a
+        celestial WCS is read, tile-compressed or not.
+    bbox
+        Pixels to read, 0-based; only the rows or tiles that it touches are
+        read.  All pixels if `None`.
+
+    Returns
+    -------
+    image
+        Pixels in native byte order, scaled as the header says, with blank
+        integers as NaN; the unit of ``BUNIT``, if there is one; and the WCS
+        as a sky projection in ICRS.  Pixel (0, 0) is the first of the file,
+        whose FITS coordinates are (1, 1).
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing or unusable, or has no such HDU.
+    NoCoverageError
+        Raised if ``bbox`` does not lie within the image.
+    """
+    with opened_fits(uri) as hdus:
+        plain = _find_image(hdus, uri)
+        box = plain.bbox if bbox is None else bbox
+        if not plain.bbox.contains(box):
+            raise NoCoverageError(f"Pixels {box} are not all within the image {plain.bbox} of {uri}.")
+        pixels = plain.hdu.section[box.y.start : box.y.stop, box.x.start : box.x.stop]
+        native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+        return Image(native, bbox=box, unit=_unit(plain.hdu.header), sky_projection=plain.sky_projection)
+
+
+def read_plain_bbox(uri: ResourcePathExpression) -> Box:
+    """Read the bounding box of a plain FITS image.
+
+    Parameters
+    ----------
+    uri
+        FITS file.
+
+    Returns
+    -------
+    bbox
+        All pixels of the image, 0-based.
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing or unusable.
+    """
+    with opened_fits(uri) as hdus:
+        return _find_image(hdus, uri).bbox
+
+
+def read_plain_sky_projection(uri: ResourcePathExpression) -> SkyProjection[Any]:
+    """Read the WCS of a plain FITS image as a sky projection.
+
+    Parameters
+    ----------
+    uri
+        FITS file.
+
+    Returns
+    -------
+    sky_projection
+        Map between 0-based pixels and ICRS.
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing or unusable.
+    """
+    with opened_fits(uri) as hdus:
+        return _find_image(hdus, uri).sky_projection
+
+
+@dataclass(frozen=True)
+class _PlainImage:
+    """The HDU that is read, and where its pixels are."""
+
+    hdu: Any
+    bbox: Box
+    sky_projection: SkyProjection[Any]
+
+
+def _find_image(hdus: astropy.io.fits.HDUList, uri: ResourcePathExpression) -> _PlainImage:
+    """Return the first HDU with two-dimensional pixels and a celestial WCS."""
+    for hdu in hdus:
+        if not hdu.is_image or hdu.header.get("NAXIS") != 2 or len(hdu.shape) != 2:
+            continue
+        with warnings.catch_warnings():
+            # astropy.wcs tells of every date that it rewrites.
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            try:
+                wcs = WCS(hdu.header, fobj=hdus)
+            except (WcsError, ValueError, KeyError) as error:
+                raise InputDataError(f"{uri} has a WCS that cannot be used: {error}") from error
+        if wcs.has_celestial:
+            bbox = Box.from_shape(hdu.shape)
+            return _PlainImage(hdu, bbox, SkyProjection.from_fits_wcs(wcs, _PIXEL_FRAME, pixel_bounds=bbox))
+    shapes = [(hdu.name, getattr(hdu, "shape", ())) for hdu in hdus]
+    raise InputDataError(f"{uri} has no two-dimensional image with a celestial WCS; its HDUs are {shapes}.")
+
+
+def _unit(header: astropy.io.fits.Header) -> u.UnitBase | None:
+    """Return the unit of the pixels; None where the file names none."""
+    text = str(header.get("BUNIT", "")).strip()
+    return u.Unit(text) if text else None

@@ -1,0 +1,197 @@
+"""Cutouts and stamps of datasets in a repository."""
+
+from __future__ import annotations
+
+__all__ = ("fetch_cutout", "fetch_stamps")
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+import astropy.io.fits
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.time import Time
+
+from lsst.daf.butler import DatasetRef
+from lsst.daf.butler.progress import Progress
+from lsst.images import Box, GeneralizedImage
+
+from ..errors import InputDataError, internal_errors_reported
+from ..flags import FLAGS
+from ..geometry import EdgePolicy, Stencil, locate_positions
+from ..repository import (
+    ButlerLike,
+    ImageGeometry,
+    ReadsDatasets,
+    fetch_full,
+    fetch_geometry,
+    fetch_image,
+    fetch_masked_image,
+    fetch_primary_header,
+    fetch_time,
+    make_provenance_header,
+)
+from ._cutout import Cutout, assemble_cutout
+from ._detail import Detail
+from ._stamps import Stamp, cut_stamps, move_positions
+
+
+def fetch_cutout(
+    butler: ButlerLike,
+    ref: DatasetRef,
+    stencil: Stencil,
+    *,
+    detail: Detail = Detail.MASKED_IMAGE,
+    edge: EdgePolicy = EdgePolicy.CLIP,
+    max_pixels: int | None = None,
+    created: Time | None = None,
+) -> Cutout:
+    """Cut a stencil out of a dataset; only the pixels that it needs are read.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Any `lsst.images` dataset with a sky projection, such as a
+        ``visit_image``, ``difference_image``, ``deep_coadd`` or an ingested
+        FITS image; or its component ``image``, ``mask`` or ``variance``.
+    stencil
+        Shape on the sky or on the image's pixels.
+    detail
+        What to read of the dataset.
+    edge
+        What to do where the stencil reaches off the image: clip, raise or
+        pad.
+    max_pixels
+        Largest number of pixels of the cutout's box that is allowed.  A larger
+        request is refused before any pixel is read.
+    created
+        Time to record as that of the cut; now if `None`.
+
+    Returns
+    -------
+    cutout
+        The smallest box of pixels that holds the stencil, with its
+        provenance.
+
+    Raises
+    ------
+    StencilNotContainedError
+        Raised if the stencil does not overlap the image or, under the strict
+        policy, is not contained by it.
+    RequestTooLargeError
+        Raised if the box has more than ``max_pixels`` pixels.
+    UnsupportedProductError
+        Raised if the dataset is not an image with a sky projection, or holds
+        components that cannot be padded.
+    InputDataError
+        Raised if the stored file is missing or unusable.
+    """
+    with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
+        geometry = fetch_geometry(butler, ref)
+        pixels = stencil.to_pixels(geometry.sky_projection, geometry.bbox, edge=edge, max_pixels=max_pixels)
+        part = _read(butler, ref, pixels.bbox.intersection(geometry.bbox), detail, geometry)
+        header = _make_header(butler, ref, stencil, created or Time.now())
+        return assemble_cutout(part, pixels, header=header, ref=ref)
+
+
+def fetch_stamps(
+    butler: ButlerLike,
+    refs: Iterable[DatasetRef],
+    positions: SkyCoord,
+    *,
+    size: int = 51,
+    detail: Detail = Detail.MASKED_IMAGE,
+    epoch: Time | None = None,
+) -> Iterator[Stamp]:
+    """Cut stamps around many positions out of many datasets.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    refs
+        Datasets, as for `fetch_cutout`; with dimension records, as the
+        ``find_`` functions return them, if positions are to be moved.
+    positions
+        Positions in any frame; one-dimensional, or a single one.  If they
+        carry proper motions, they are moved to the middle of each exposure.
+    size
+        Width and height of a stamp in pixels.  The target lies within half a
+        pixel of the stamp's centre: in the central pixel for odd sizes, next
+        to the central corner for even ones.
+    detail
+        What to read of the datasets.
+    epoch
+        Time at which the positions hold; the positions' own ``obstime`` if
+        `None`.
+
+    Yields
+    ------
+    stamp
+        One per dataset and position, dataset by dataset in their order.  A
+        target or file that cannot be cut has a flag and no pixels; it never
+        ends the batch.  Where part of a stamp lies off the image, its pixels
+        are NaN, the mask plane ``NO_DATA`` is set and so is the flag ``EDGE``.
+
+    Raises
+    ------
+    RequestError
+        Raised if the size is not positive, or if positions have proper motions
+        and their epoch or an image's time is not known.
+    UnsupportedProductError
+        Raised if a dataset is not an image with a sky projection.
+    """
+    refs = list(refs)
+    for ref in Progress("lsst.dax.image.cutouts").wrap(refs, desc="Cutting stamps", total=len(refs)):
+        with internal_errors_reported(f"Cutting stamps out of {ref.datasetType.name} {ref.id}"):
+            stamps = _stamps_of_one(butler, ref, positions, size=size, detail=detail, epoch=epoch)
+        yield from stamps
+
+
+def _stamps_of_one(
+    butler: ButlerLike, ref: DatasetRef, positions: SkyCoord, *, size: int, detail: Detail, epoch: Time | None
+) -> list[Stamp]:
+    """Cut all stamps of one dataset, with one WCS call."""
+    time = fetch_time(butler, ref)
+    moved = move_positions(positions, epoch=epoch, time=time)
+    try:
+        geometry = fetch_geometry(butler, ref)
+    except InputDataError as error:
+        failed = Stamp(
+            0, moved, np.nan, np.nan, None, None, FLAGS["READ_FAILED"].value, str(error), ref, time
+        )
+        return [dataclasses.replace(failed, index=i, position=moved[i]) for i in range(moved.size)]
+    x, y = locate_positions(geometry.sky_projection, moved)
+
+    def read(box: Box) -> GeneralizedImage:
+        return _read(butler, ref, box, detail, geometry)
+
+    return cut_stamps(read, moved, x=x, y=y, image_bbox=geometry.bbox, size=size, time=time, ref=ref)
+
+
+def _read(
+    butler: ReadsDatasets, ref: DatasetRef, box: Box, detail: Detail, geometry: ImageGeometry
+) -> GeneralizedImage:
+    """Read part of a dataset in some detail."""
+    match detail:
+        case Detail.IMAGE:
+            return fetch_image(butler, ref, bbox=box, geometry=geometry)
+        case Detail.MASKED_IMAGE:
+            return fetch_masked_image(butler, ref, bbox=box, geometry=geometry)
+        case Detail.FULL:
+            return fetch_full(butler, ref, bbox=box, geometry=geometry)
+        case _:
+            assert_never(detail)
+
+
+def _make_header(
+    butler: ButlerLike, ref: DatasetRef, stencil: Stencil, created: Time
+) -> astropy.io.fits.Header:
+    """Join the source's cards, the provenance and the stencil."""
+    header = fetch_primary_header(butler, ref)
+    header.extend(make_provenance_header(ref, created=created, source=header), update=True)
+    header.extend(stencil.to_header(), update=True)
+    return header

@@ -1,0 +1,12 @@
+"""The thin Butler layer: find datasets, read parts of them, keep provenance.
+
+Only `find` and `fetch` call methods of a Butler.  Everything else in the
+library hands the Butler on, or works on `lsst.images` objects.
+"""
+
+from .fetch import *
+from .find import *
+from .fits_image import *
+from .protocol import *
+from .provenance import *
+from .skymap import *

@@ -1,0 +1,316 @@
+"""Read images and parts of them through a Butler.
+
+This is the one small interface through which pixels come.  It returns
+`lsst.images` objects that always carry their sky projection, and turns what
+the readers raise into `InputDataError`.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "ImageGeometry",
+    "fetch_full",
+    "fetch_geometry",
+    "fetch_image",
+    "fetch_masked_image",
+    "fetch_primary_header",
+    "fetch_time",
+    "is_single_plane",
+)
+
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.io.fits
+from astropy.time import Time
+
+from lsst.daf.butler import DatasetRef
+from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, SkyProjection
+
+from ..container import read_primary_header
+from ..errors import DatasetNotFoundError, InputDataError, UnsupportedProductError
+from .protocol import FindsDatasets, LocatesDatasets, ReadsDatasets
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """Where the pixels of an image are."""
+
+    sky_projection: SkyProjection[Any]
+    """Map between the image's pixels and ICRS."""
+
+    bbox: Box
+    """Pixels that the image has."""
+
+
+def fetch_geometry(butler: ReadsDatasets, ref: DatasetRef) -> ImageGeometry:
+    """Read where an image is, without its pixels.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Image-like dataset, or an image-like component of one.
+
+    Returns
+    -------
+    geometry
+        Sky projection and bounding box.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset is not an image of `lsst.images`, or has no sky
+        projection.
+    InputDataError
+        Raised if the stored file is missing or unusable.
+    """
+    _check_image_like(ref)
+    parent = ref.makeCompositeRef() if ref.isComponent() else ref
+    sky_projection = _get(butler, parent.makeComponentRef("sky_projection"))
+    if sky_projection is None:
+        raise UnsupportedProductError(f"{_name(parent)} has no sky projection.")
+    return ImageGeometry(sky_projection, _get(butler, parent.makeComponentRef("bbox")))
+
+
+def fetch_image(
+    butler: ReadsDatasets, ref: DatasetRef, *, bbox: Box, geometry: ImageGeometry
+) -> Image | Mask:
+    """Read one plane of an image.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Dataset with an image plane, which is read; or a component with one
+        plane (``visit_image.variance``), which is read itself.
+    bbox
+        Pixels to read; must lie within the image.
+    geometry
+        Geometry of the dataset; its sky projection is attached to the result.
+
+    Returns
+    -------
+    image
+        The plane; a `~lsst.images.Mask` for the component ``mask``.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset is not an image of `lsst.images`.
+    InputDataError
+        Raised if the stored file is missing or unusable.
+    """
+    _check_image_like(ref)
+    source = ref if is_single_plane(ref) else _composite(ref).makeComponentRef("image")
+    plane = _get(butler, source, bbox)
+    # The planes of a composite are stored without their projection.
+    view: Image | Mask = plane.view(sky_projection=geometry.sky_projection)
+    return view
+
+
+def fetch_masked_image(
+    butler: ReadsDatasets, ref: DatasetRef, *, bbox: Box, geometry: ImageGeometry
+) -> Image | Mask | MaskedImage:
+    """Read image, mask and variance, where the dataset has them.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Image-like dataset.  One that has a single plane gives that plane.
+    bbox
+        Pixels to read; must lie within the image.
+    geometry
+        Geometry of the dataset; its sky projection is attached to the result.
+
+    Returns
+    -------
+    masked_image
+        Image, mask and variance without further components, or the one plane
+        that there is.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset is not an image of `lsst.images`.
+    InputDataError
+        Raised if the stored file is missing or unusable.
+    """
+    if is_single_plane(ref):
+        return fetch_image(butler, ref, bbox=bbox, geometry=geometry)
+    _check_image_like(ref)
+    if "masked_image" in ref.datasetType.storageClass.allComponents():
+        ref = ref.makeComponentRef("masked_image")
+    masked_image: MaskedImage = _get(butler, ref, bbox)
+    return masked_image
+
+
+def fetch_full(
+    butler: ReadsDatasets, ref: DatasetRef, *, bbox: Box, geometry: ImageGeometry
+) -> GeneralizedImage:
+    """Read part of an image with every component of its type.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Image-like dataset.
+    bbox
+        Pixels to read; must lie within the image.
+    geometry
+        Geometry of the dataset.
+
+    Returns
+    -------
+    image
+        Object of the persisted type: PSF, aperture corrections, backgrounds
+        and provenance included.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset is not an image of `lsst.images`.
+    InputDataError
+        Raised if the stored file is missing or unusable.  A `CellCoadd` can
+        not be subset where no cell of the box has a PSF: that is reported here
+        too.
+    """
+    if is_single_plane(ref):
+        return fetch_image(butler, ref, bbox=bbox, geometry=geometry)
+    _check_image_like(ref)
+    image: GeneralizedImage = _get(butler, ref, bbox)
+    return image
+
+
+def fetch_primary_header(butler: LocatesDatasets, ref: DatasetRef) -> astropy.io.fits.Header:
+    """Read the primary header of a dataset's FITS file.
+
+    Parameters
+    ----------
+    butler
+        Butler that locates the file.
+    ref
+        Dataset or component.
+
+    Returns
+    -------
+    header
+        The cards that describe the observation; those that describe the file
+        itself (its structure, index and checksums) are left out.  Empty for a
+        file that is not FITS.
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing or its header is unusable.
+    """
+    uri = butler.getURI(_composite(ref))
+    if not uri.getExtension().startswith((".fit", ".fz")):
+        return astropy.io.fits.Header()
+    return read_primary_header(uri)
+
+
+def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
+    """Return the middle of a dataset's exposure.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask where the reference has no dimension records.
+    ref
+        Dataset or component.
+
+    Returns
+    -------
+    time
+        Middle of the timespan that the repository records, TAI; `None` for a
+        dataset without one, such as a coadd.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if the repository does not know the dataset.
+    """
+    data_id = ref.dataId
+    if not data_id.hasRecords():
+        found = butler.get_dataset(ref.id, dimension_records=True)
+        if found is None:
+            raise DatasetNotFoundError(f"The repository does not know {_name(ref)}.")
+        data_id = found.dataId
+    timespan = data_id.timespan
+    if timespan is None or timespan.begin is None or timespan.end is None:
+        return None
+    middle: Time = timespan.begin + 0.5 * (timespan.end - timespan.begin)
+    return middle
+
+
+def is_single_plane(ref: DatasetRef) -> bool:
+    """Tell whether a dataset is one plane of pixels and nothing more.
+
+    Parameters
+    ----------
+    ref
+        Image-like dataset or component.
+
+    Returns
+    -------
+    single
+        `True` for images and masks, `False` for what has several planes.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset is not an image of `lsst.images`.
+    """
+    return issubclass(_check_image_like(ref), Image | Mask)
+
+
+def _check_image_like(ref: DatasetRef) -> type[GeneralizedImage]:
+    """Return the Python type of an image-like dataset, or raise."""
+    storage_class = ref.datasetType.storageClass
+    try:
+        pytype = storage_class.pytype
+    except ImportError as error:
+        raise UnsupportedProductError(
+            f"{_name(ref)} has storage class {storage_class.name!r}, whose Python type cannot be imported "
+            f"here ({error}); storage classes of lsst.images are needed."
+        ) from error
+    if not (isinstance(pytype, type) and issubclass(pytype, GeneralizedImage)):
+        raise UnsupportedProductError(
+            f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut."
+        )
+    return pytype
+
+
+def _composite(ref: DatasetRef) -> DatasetRef:
+    """Return the dataset that a component belongs to, or the dataset."""
+    return ref.makeCompositeRef() if ref.isComponent() else ref
+
+
+def _get(butler: ReadsDatasets, ref: DatasetRef, bbox: Box | None = None) -> Any:
+    """Read through the Butler; what goes wrong inside is the data's fault.
+
+    The formatters report every failure as a `ValueError` with the cause
+    chained; a file that is gone is a `FileNotFoundError`.
+    """
+    parameters = None if bbox is None else {"bbox": bbox}
+    try:
+        return butler.get(ref, parameters=parameters)
+    except FileNotFoundError as error:
+        raise InputDataError(f"{_name(ref)} is registered, but its file is gone: {error}") from error
+    except ValueError as error:
+        cause = error.__cause__ or error
+        where = "" if bbox is None else f" within {bbox}"
+        raise InputDataError(
+            f"{_name(ref)} cannot be read{where}: {type(cause).__name__}: {cause}"
+        ) from error
+
+
+def _name(ref: DatasetRef) -> str:
+    """Return a dataset's name for a message."""
+    return f"{ref.datasetType.name} {dict(ref.dataId.required)} ({ref.id})"

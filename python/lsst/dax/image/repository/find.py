@@ -1,0 +1,256 @@
+"""Find datasets by where and when they are.  Returns references, no pixels."""
+
+from __future__ import annotations
+
+__all__ = ("find_by_uuid", "find_dataset", "find_datasets")
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from astropy.coordinates import SkyCoord
+from astropy.time import Time
+
+from lsst.daf.butler import ButlerUserError, DatasetRef, DatasetType, Timespan
+from lsst.daf.butler import DatasetNotFoundError as ButlerDatasetNotFoundError
+from lsst.daf.butler.registry import (
+    CollectionError,
+    DataIdError,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
+from lsst.sphgeom import Region
+
+from ..errors import DatasetNotFoundError, RequestError
+from ..geometry import SkyStencil
+from .protocol import FindsDatasets
+
+type SkyRegion = SkyStencil | SkyCoord | Region
+type TimeRange = Timespan | tuple[Time | None, Time | None]
+
+
+def find_datasets(
+    butler: FindsDatasets,
+    dataset_type: str,
+    *,
+    collections: str | Sequence[str] | None = None,
+    region: SkyRegion | None = None,
+    time: TimeRange | None = None,
+    bands: Iterable[str] | None = None,
+    data_id: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> list[DatasetRef]:
+    """Return all datasets of one type that overlap a region and a time.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+    dataset_type
+        Name of the dataset type, for instance ``visit_image``.  A component
+        (``visit_image.mask``) gives the references of that component.
+    collections
+        Collections to search, in order; the Butler's default if `None`.
+    region
+        Stencil, point or sphgeom region that the datasets overlap.  What
+        overlaps is the region that the repository records for the dataset
+        (its pixel edges, often padded by a few pixels), so an image may be
+        returned of which no pixel lies in the region.
+    time
+        Begin and end of the time range, either may be `None` for an open end;
+        in any time scale (the repository holds TAI).
+    bands
+        Bands, for instance ``("g", "r")``.
+    data_id
+        Dimension values that the datasets must have.  If it names no
+        instrument and the repository has a single one, that one is taken.
+    where
+        Further constraint in the Butler's expression language.
+
+    Returns
+    -------
+    refs
+        References with dimension records, ordered by time (where the
+        dimensions have one) and data ID.  Empty if nothing satisfies the
+        query.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if the repository has no such dataset type or collection.
+    RequestError
+        Raised if the query cannot be made for this dataset type, or the
+        Butler does not understand it.
+    """
+    parent_name, component = DatasetType.splitDatasetTypeName(dataset_type)
+    with _translated_errors(f"Query for {dataset_type!r}"):
+        parent = butler.get_dataset_type(parent_name)
+        names = set(parent.dimensions.names)
+        clauses: list[str] = [f"({where})"] if where else []
+        bind: dict[str, Any] = {}
+        if region is not None:
+            clauses.append(f"{_region_element(parent)}.region OVERLAPS :dax_region")
+            bind["dax_region"] = region.region if isinstance(region, SkyStencil) else region
+        if time is not None:
+            clauses.append(f"{_time_element(parent)}.timespan OVERLAPS :dax_time")
+            bind["dax_time"] = _to_timespan(time)
+        if bands is not None:
+            clauses.append("band IN (:dax_bands)")
+            bind["dax_bands"] = _to_bands(bands)
+        order = [f"{_time_element(parent)}.timespan.begin"] if names & {"visit", "exposure"} else []
+        refs = butler.query_datasets(
+            parent,
+            collections,
+            data_id=_complete_data_id(butler, names, data_id or {}),
+            where=" AND ".join(clauses),
+            bind=bind,
+            with_dimension_records=True,
+            order_by=[*order, *parent.dimensions.required],
+            limit=None,
+            explain=False,
+        )
+        return refs if component is None else [ref.makeComponentRef(component) for ref in refs]
+
+
+def find_dataset(
+    butler: FindsDatasets,
+    dataset_type: str,
+    data_id: Mapping[str, Any],
+    *,
+    collections: str | Sequence[str] | None = None,
+    time: TimeRange | None = None,
+) -> DatasetRef:
+    """Return the one dataset of a data ID.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+    dataset_type
+        Name of the dataset type or, with a dot, of a component.
+    data_id
+        Dimension values that identify the dataset.
+    collections
+        Collections to search, in order; the Butler's default if `None`.
+    time
+        Time at which a calibration must be valid.
+
+    Returns
+    -------
+    ref
+        Reference of the first such dataset in the collections.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if there is none.
+    RequestError
+        Raised if the data ID does not fit the dataset type.
+    """
+    timespan = None if time is None else _to_timespan(time)
+    parent_name, component = DatasetType.splitDatasetTypeName(dataset_type)
+    with _translated_errors(f"Look-up of {dataset_type!r} with data ID {dict(data_id)}"):
+        ref = butler.find_dataset(
+            parent_name, dict(data_id), collections=collections, timespan=timespan, dimension_records=True
+        )
+        if ref is None:
+            searched = "the default collections" if collections is None else f"{collections!r}"
+            raise DatasetNotFoundError(
+                f"No {dataset_type!r} dataset with data ID {dict(data_id)} in {searched}."
+            )
+        return ref if component is None else ref.makeComponentRef(component)
+
+
+def find_by_uuid(butler: FindsDatasets, dataset_id: uuid.UUID | str) -> DatasetRef:
+    """Return the dataset of a UUID.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+    dataset_id
+        UUID of the dataset, as an object or in any of its text forms.
+
+    Returns
+    -------
+    ref
+        Reference of the dataset, with dimension records.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if the repository has no such dataset.
+    RequestError
+        Raised if the text is not a UUID.
+    """
+    if not isinstance(dataset_id, uuid.UUID):
+        try:
+            dataset_id = uuid.UUID(dataset_id)
+        except ValueError as error:
+            raise RequestError(f"{dataset_id!r} is not the UUID of a dataset: {error}.") from error
+    ref = butler.get_dataset(dataset_id, dimension_records=True)
+    if ref is None:
+        raise DatasetNotFoundError(f"No dataset found with UUID {dataset_id}.")
+    return ref
+
+
+@contextmanager
+def _translated_errors(action: str) -> Iterator[None]:
+    """Turn the Butler's exceptions into ours."""
+    try:
+        yield
+    except (ButlerDatasetNotFoundError, MissingDatasetTypeError, MissingCollectionError) as error:
+        raise DatasetNotFoundError(f"{action} found nothing: {error}") from error
+    except (ButlerUserError, CollectionError, DataIdError) as error:
+        raise RequestError(f"{action} cannot be made: {error}") from error
+
+
+def _complete_data_id(butler: FindsDatasets, names: set[str], data_id: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the repository's single instrument where none is named."""
+    completed = dict(data_id)
+    if "instrument" in names and "instrument" not in completed:
+        records = butler.query_dimension_records("instrument", explain=False, limit=2)
+        if len(records) == 1:
+            completed["instrument"] = records[0].name
+    return completed
+
+
+def _region_element(dataset_type: DatasetType) -> str:
+    """Return the dimension element whose region bounds the dataset."""
+    names = set(dataset_type.dimensions.names)
+    if "detector" in names and names & {"visit", "exposure"}:
+        return "visit_detector_region"
+    for element in ("patch", "tract", "visit"):
+        if element in names:
+            return element
+    raise RequestError(
+        f"{dataset_type.name!r} has no region on the sky to search; its dimensions are {sorted(names)}."
+    )
+
+
+def _time_element(dataset_type: DatasetType) -> str:
+    """Return the dimension element whose timespan the dataset has."""
+    names = set(dataset_type.dimensions.names)
+    for element in ("visit", "exposure", "day_obs"):
+        if element in names:
+            return element
+    raise RequestError(f"{dataset_type.name!r} has no time to search; its dimensions are {sorted(names)}.")
+
+
+def _to_timespan(time: TimeRange) -> Timespan:
+    """Return a time range as the Butler's TAI timespan."""
+    if isinstance(time, Timespan):
+        return time
+    begin, end = time
+    if begin is not None and end is not None and begin > end:
+        raise RequestError(f"The time range begins at {begin.isot} and ends before, at {end.isot}.")
+    return Timespan(begin, end)
+
+
+def _to_bands(bands: Iterable[str]) -> list[str]:
+    """Return the bands as a list, which must not be one string."""
+    names = [bands] if isinstance(bands, str) else list(bands)
+    if not names:
+        raise RequestError("An empty collection of bands was given; use None for all bands.")
+    return names
