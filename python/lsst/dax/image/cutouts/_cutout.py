@@ -145,7 +145,7 @@ class Cutout:
         axes
             The matplotlib axes.
         """
-        from ..plotting import plot_cutout
+        from ..plotting import plot_cutout  # noqa: PLC0415  # matplotlib is an extra
 
         return plot_cutout(self, **kwargs)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ("NO_DATA", "paste_into")
 
-from functools import singledispatch
-
 import numpy as np
 
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, MaskPlane
@@ -15,7 +13,6 @@ from ..errors import UnsupportedProductError
 NO_DATA = MaskPlane("NO_DATA", "The image has no pixel here.")
 
 
-@singledispatch
 def paste_into(image: GeneralizedImage, bbox: Box) -> GeneralizedImage:
     """Return a larger image around an image.
 
@@ -39,14 +36,24 @@ def paste_into(image: GeneralizedImage, bbox: Box) -> GeneralizedImage:
         Raised for images with further components, such as a PSF, whose domain
         ends with the image.
     """
+    if isinstance(image, Image):
+        return _paste_image(image, bbox)
+    if isinstance(image, Mask):
+        return _paste_mask(image, bbox)
+    if type(image) is MaskedImage:
+        return MaskedImage(
+            _paste_image(image.image, bbox),
+            mask=_paste_mask(image.mask, bbox),
+            variance=_paste_image(image.variance, bbox),
+        )
     raise UnsupportedProductError(
         f"A {type(image).__name__} of {image.bbox} cannot be padded to {bbox}: its further components end "
         f"with the image.  Pad an image or a masked image, or clip."
     )
 
 
-@paste_into.register
-def _(image: Image, bbox: Box) -> Image:
+def _paste_image(image: Image, bbox: Box) -> Image:
+    """Return a larger image with NaN around the pixels."""
     dtype = image.array.dtype
     if dtype.kind not in "fc":
         dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
@@ -56,8 +63,8 @@ def _(image: Image, bbox: Box) -> Image:
     return Image(pixels, bbox=bbox, unit=image.unit, sky_projection=image.sky_projection)
 
 
-@paste_into.register
-def _(mask: Mask, bbox: Box) -> Mask:
+def _paste_mask(mask: Mask, bbox: Box) -> Mask:
+    """Return a larger mask with ``NO_DATA`` set around the pixels."""
     if NO_DATA.name not in mask.schema.names:
         mask = mask.add_planes([NO_DATA])
     padded = Mask(schema=mask.schema, bbox=bbox, sky_projection=mask.sky_projection)
@@ -67,14 +74,3 @@ def _(mask: Mask, bbox: Box) -> Mask:
     padded[mask.bbox] = mask
     padded.set(NO_DATA.name, outside)
     return padded
-
-
-@paste_into.register
-def _(masked_image: MaskedImage, bbox: Box) -> GeneralizedImage:
-    if type(masked_image) is not MaskedImage:
-        return paste_into.dispatch(GeneralizedImage)(masked_image, bbox)
-    return MaskedImage(
-        paste_into(masked_image.image, bbox),
-        mask=paste_into(masked_image.mask, bbox),
-        variance=paste_into(masked_image.variance, bbox),
-    )

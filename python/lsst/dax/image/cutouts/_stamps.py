@@ -209,19 +209,19 @@ def _cut_stamp(blank: Stamp, read: Callable[[Box], GeneralizedImage], image_bbox
     """Fill in the pixels of one stamp, or the flag that says why not."""
     if not (math.isfinite(blank.x) and math.isfinite(blank.y)):
         return _flagged(blank, "BAD_POSITION")
-    blank = dataclasses.replace(blank, bbox=_stamp_box(blank.x, blank.y, size))
-    assert blank.bbox is not None, "Just set."
+    bbox = _stamp_box(blank.x, blank.y, size)
+    blank = dataclasses.replace(blank, bbox=bbox)
     try:
-        available = blank.bbox.intersection(image_bbox)
+        available = bbox.intersection(image_bbox)
     except NoOverlapError:
         return _flagged(blank, "NO_COVERAGE")
     try:
         pixels = read(available)
     except DaxImageError as error:
         return _flagged(blank, "READ_FAILED", str(error))
-    if available == blank.bbox:
+    if available == bbox:
         return dataclasses.replace(blank, image=pixels)
-    return dataclasses.replace(blank, image=paste_into(pixels, blank.bbox), flags=FLAGS["EDGE"].value)
+    return dataclasses.replace(blank, image=paste_into(pixels, bbox), flags=FLAGS["EDGE"].value)
 
 
 def _flagged(stamp: Stamp, flag: str, message: str = "") -> Stamp:

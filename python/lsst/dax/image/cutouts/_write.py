@@ -60,6 +60,7 @@ def write_fits(
     if target.getExtension() != ".fits":
         raise RequestError(f"Cutouts are written as '.fits' files, not as {target.basename()!r}.")
     scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
+    failures: tuple[type[Exception], ...] = (OSError, *_store_failures())
     try:
         with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
             made = Path(folder) / "image.fits"
@@ -68,7 +69,7 @@ def write_fits(
                 _move_into_place(made, Path(target.ospath), overwrite=overwrite)
             else:
                 target.transfer_from(ResourcePath(made), transfer="copy", overwrite=overwrite)
-    except (OSError, *_store_failures()) as error:
+    except failures as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
 
@@ -111,8 +112,8 @@ def _add_cards(primary: astropy.io.fits.Header, cards: astropy.io.fits.Header) -
 def _store_failures() -> tuple[type[Exception], ...]:
     """Return the base exceptions of object store clients that are no OSError."""
     try:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from boto3.exceptions import Boto3Error  # noqa: PLC0415  # an optional store
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     except ImportError:
         return ()
     return (Boto3Error, BotoCoreError, ClientError)

@@ -20,7 +20,7 @@ _ROUND_TRIP_PX = 0.1
 
 
 def propagate_positions(positions: SkyCoord, *, epoch: Time | None, time: Time | None) -> SkyCoord:
-    """Move positions by their proper motions.
+    r"""Move positions by their proper motions.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def propagate_positions(positions: SkyCoord, *, epoch: Time | None, time: Time |
     Notes
     -----
     A target moves uniformly on a straight line in space at constant distance
-    and without radial velocity: :math:`u(t) \\propto u_0 + \\mu t`, with
-    :math:`\\mu` tangent to the sphere at the epoch (The Hipparcos and Tycho
+    and without radial velocity: :math:`u(t) \propto u_0 + \mu t`, with
+    :math:`\mu` tangent to the sphere at the epoch (The Hipparcos and Tycho
     Catalogues, ESA SP-1200, vol. 1, section 1.5.5).  Parallax is not applied.
     """
     icrs = positions.transform_to("icrs")

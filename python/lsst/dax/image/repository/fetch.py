@@ -243,9 +243,12 @@ def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
             raise DatasetNotFoundError(f"The repository does not know {_name(ref)}.")
         data_id = found.dataId
     timespan = data_id.timespan
-    if timespan is None or timespan.begin is None or timespan.end is None:
+    if timespan is None:
         return None
-    middle: Time = timespan.begin + 0.5 * (timespan.end - timespan.begin)
+    begin, end = timespan.begin, timespan.end
+    if not (isinstance(begin, Time) and isinstance(end, Time)):
+        return None  # an open or empty timespan has no middle
+    middle: Time = begin + 0.5 * (end - begin)
     return middle
 
 
@@ -280,7 +283,7 @@ def _check_image_like(ref: DatasetRef) -> type[GeneralizedImage]:
             f"{_name(ref)} has storage class {storage_class.name!r}, whose Python type cannot be imported "
             f"here ({error}); storage classes of lsst.images are needed."
         ) from error
-    if not (isinstance(pytype, type) and issubclass(pytype, GeneralizedImage)):
+    if not issubclass(pytype, GeneralizedImage):
         raise UnsupportedProductError(
             f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut."
         )

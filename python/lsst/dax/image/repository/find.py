@@ -12,14 +12,16 @@ from typing import Any
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
-from lsst.daf.butler import ButlerUserError, DatasetRef, DatasetType, Timespan
-from lsst.daf.butler import DatasetNotFoundError as ButlerDatasetNotFoundError
-from lsst.daf.butler.registry import (
-    CollectionError,
-    DataIdError,
+from lsst.daf.butler import (
+    ButlerUserError,
+    DatasetRef,
+    DatasetType,
     MissingCollectionError,
     MissingDatasetTypeError,
+    Timespan,
 )
+from lsst.daf.butler import DatasetNotFoundError as ButlerDatasetNotFoundError
+from lsst.daf.butler.registry import NoDefaultCollectionError
 from lsst.sphgeom import Region
 
 from ..errors import DatasetNotFoundError, RequestError
@@ -202,7 +204,7 @@ def _translated_errors(action: str) -> Iterator[None]:
         yield
     except (ButlerDatasetNotFoundError, MissingDatasetTypeError, MissingCollectionError) as error:
         raise DatasetNotFoundError(f"{action} found nothing: {error}") from error
-    except (ButlerUserError, CollectionError, DataIdError) as error:
+    except (ButlerUserError, NoDefaultCollectionError) as error:
         raise RequestError(f"{action} cannot be made: {error}") from error
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 __all__ = ("FitsImageFormatter",)
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, override
 
 from lsst.daf.butler import FormatterV2
 from lsst.resources import ResourcePath
@@ -35,13 +35,12 @@ class FitsImageFormatter(FormatterV2):
     unsupported_parameters: ClassVar[frozenset[str] | None] = frozenset()
     can_read_from_uri: ClassVar[bool] = True
 
+    @override
     def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the image, part of it or a component."""
-        match component:
-            case "sky_projection":
-                return read_plain_sky_projection(uri)
-            case "bbox":
-                return read_plain_bbox(uri)
-            case "unit":
-                return read_plain_image(uri, bbox=None).unit
-        return read_plain_image(uri, bbox=(self.file_descriptor.parameters or {}).get("bbox"))
+        if component == "sky_projection":
+            return read_plain_sky_projection(uri)
+        if component == "bbox":
+            return read_plain_bbox(uri)
+        image = read_plain_image(uri, bbox=(self.file_descriptor.parameters or {}).get("bbox"))
+        return image.unit if component == "unit" else image

@@ -81,7 +81,7 @@ class ReadsDatasets(Protocol):
 class LocatesDatasets(Protocol):
     """Knows where the file of a dataset is."""
 
-    def getURI(self, ref: DatasetRef, /, *, predict: bool = False) -> ResourcePath:  # noqa: N802, FBT001, FBT002
+    def getURI(self, ref: DatasetRef, /, *, predict: bool = False) -> ResourcePath:  # noqa: N802
         """Return the URI of the dataset's file."""
         ...
 
