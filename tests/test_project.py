@@ -242,3 +242,13 @@ def test_the_checks_end_with_the_tests() -> None:
     order = [text.index(word) for word in ("ruff check", "ruff format --check", "-m mypy", "sphinx -W")]
     assert order == sorted(order)
     assert commands[-1] == 'exec "$root/bin/test"'
+
+
+def test_every_change_is_on_the_page_of_changes() -> None:
+    entries = {path.name for path in (ROOT / "doc" / "changes").glob("*.rst")} - {"README.rst"}
+    included = re.findall(
+        r"^\.\. include:: changes/(\S+)$", (ROOT / "doc" / "changes.rst").read_text(), re.MULTILINE
+    )
+    assert sorted(included) == sorted(entries)
+    kinds = {"feature", "api", "bugfix", "perf", "removal", "misc"}
+    assert all(len(parts := name.split(".")) == 3 and parts[1] in kinds for name in entries)
