@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
-import astropy.io.fits
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
@@ -19,7 +18,7 @@ from lsst.images import Box, GeneralizedImage
 
 from ..errors import InputDataError, internal_errors_reported
 from ..flags import FLAGS
-from ..geometry import EdgePolicy, Stencil, locate_positions
+from ..geometry import EdgePolicy, PixelStencil, Stencil, locate_positions
 from ..repository import (
     ButlerLike,
     ImageGeometry,
@@ -92,9 +91,53 @@ def fetch_cutout(
     with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
         geometry = fetch_geometry(butler, ref)
         pixels = stencil.to_pixels(geometry.sky_projection, geometry.bbox, edge=edge, max_pixels=max_pixels)
-        part = _read(butler, ref, pixels.bbox.intersection(geometry.bbox), detail, geometry)
-        header = _make_header(butler, ref, stencil, created or Time.now())
-        return assemble_cutout(part, pixels, header=header, ref=ref)
+        created = Time.now() if created is None else created
+        return fetch_part(butler, ref, pixels, geometry=geometry, detail=detail, created=created)
+
+
+def fetch_part(
+    butler: ButlerLike,
+    ref: DatasetRef,
+    pixels: PixelStencil,
+    *,
+    geometry: ImageGeometry,
+    detail: Detail,
+    created: Time,
+) -> Cutout:
+    """Cut a stencil, whose pixels are known, out of a dataset.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        Dataset or component.
+    pixels
+        The stencil on the dataset's pixels.
+    geometry
+        Where the dataset's pixels are.
+    detail
+        What to read of the dataset.
+    created
+        Time to record as that of the cut.
+
+    Returns
+    -------
+    cutout
+        The cutout, with its provenance.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the dataset holds components that cannot be padded.
+    InputDataError
+        Raised if the stored file is missing or unusable.
+    """
+    part = _read(butler, ref, pixels.bbox.intersection(geometry.bbox), detail, geometry)
+    header = fetch_primary_header(butler, ref)
+    header.extend(make_provenance_header(ref, created=created, source=header), update=True)
+    header.extend(pixels.stencil.to_header(), update=True)
+    return assemble_cutout(part, pixels, header=header, ref=ref)
 
 
 def fetch_stamps(
@@ -164,7 +207,7 @@ def _stamps_of_one(
             0, moved, np.nan, np.nan, None, None, FLAGS["READ_FAILED"].value, str(error), ref, time
         )
         return [dataclasses.replace(failed, index=i, position=moved[i]) for i in range(moved.size)]
-    x, y = locate_positions(geometry.sky_projection, moved)
+    x, y = locate_positions(geometry.sky_projection, moved, bbox=geometry.bbox)
 
     def read(box: Box) -> GeneralizedImage:
         return _read(butler, ref, box, detail, geometry)
@@ -185,13 +228,3 @@ def _read(
             return fetch_full(butler, ref, bbox=box, geometry=geometry)
         case _:
             assert_never(detail)
-
-
-def _make_header(
-    butler: ButlerLike, ref: DatasetRef, stencil: Stencil, created: Time
-) -> astropy.io.fits.Header:
-    """Join the source's cards, the provenance and the stencil."""
-    header = fetch_primary_header(butler, ref)
-    header.extend(make_provenance_header(ref, created=created, source=header), update=True)
-    header.extend(stencil.to_header(), update=True)
-    return header

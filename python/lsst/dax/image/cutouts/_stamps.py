@@ -126,7 +126,7 @@ def make_stamps(
         return keep_detail(image[box], detail)
 
     moved = move_positions(positions, epoch=epoch, time=time)
-    x, y = locate_positions(image.sky_projection, moved)
+    x, y = locate_positions(image.sky_projection, moved, bbox=image.bbox)
     return cut_stamps(read, moved, x=x, y=y, image_bbox=image.bbox, size=size, time=time)
 
 

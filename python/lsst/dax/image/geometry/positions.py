@@ -11,12 +11,11 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
-from lsst.images import XY, SkyProjection
+from lsst.images import XY, Box, SkyProjection
 
 from ..errors import RequestError
-
-_ROUND_TRIP_PX = 0.1
-"""How far a position may come back from the sky before it is not believed."""
+from ._pixels import PixelMap
+from ._sphere import sky_lon_lat, unit_vectors
 
 
 def propagate_positions(positions: SkyCoord, *, epoch: Time | None, time: Time | None) -> SkyCoord:
@@ -66,7 +65,7 @@ def propagate_positions(positions: SkyCoord, *, epoch: Time | None, time: Time |
     return SkyCoord(np.arctan2(y, x), np.arctan2(z, np.hypot(x, y)), unit=u.rad, frame="icrs")
 
 
-def locate_positions(sky_projection: SkyProjection[Any], positions: SkyCoord) -> XY[Any]:
+def locate_positions(sky_projection: SkyProjection[Any], positions: SkyCoord, *, bbox: Box) -> XY[Any]:
     """Return where positions are on an image's pixels, in one call.
 
     Parameters
@@ -74,21 +73,19 @@ def locate_positions(sky_projection: SkyProjection[Any], positions: SkyCoord) ->
     sky_projection
         Map between pixels and sky.
     positions
-        Positions in any frame, any shape.
+        Positions in any frame, shape ``(n,)``.
+    bbox
+        Pixels of the image.
 
     Returns
     -------
     xy
-        0-based parent pixel positions with centres at integers, of the shape
-        of ``positions``.  NaN where the projection has no pixel: behind the
-        tangent plane, or so far off the image that its distortion polynomial
-        no longer leads back to the sky position.
+        0-based parent pixel positions with centres at integers, shape
+        ``(n,)``.  NaN where the projection has no pixel: behind the tangent
+        plane, or so far off the image that its distortion polynomial does not
+        lead back to the sky position.
     """
-    sky = positions.transform_to("icrs")
-    x, y = (np.asarray(value, dtype=float) for value in sky_projection.sky_to_pixel(sky))
-    back = sky_projection.pixel_to_sky(x=x, y=y)
-    beside = sky_projection.pixel_to_sky(x=x + 1.0, y=y)
-    with np.errstate(invalid="ignore"):
-        scale = back.separation(beside).rad
-        found = back.separation(sky).rad <= _ROUND_TRIP_PX * scale
-    return XY(np.where(found, x, np.nan), np.where(found, y, np.nan))
+    if positions.size == 0:
+        return XY(np.empty(0), np.empty(0))  # AST refuses to transform no point
+    pixel_map = PixelMap(sky_projection, bbox)
+    return XY(*pixel_map.from_vectors(unit_vectors(*sky_lon_lat(positions))))

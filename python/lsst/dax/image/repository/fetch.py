@@ -14,6 +14,7 @@ __all__ = (
     "fetch_image",
     "fetch_masked_image",
     "fetch_primary_header",
+    "fetch_sky_map",
     "fetch_time",
     "is_single_plane",
 )
@@ -30,6 +31,7 @@ from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, SkyProj
 from ..container import read_primary_header
 from ..errors import DatasetNotFoundError, InputDataError, UnsupportedProductError
 from .protocol import FindsDatasets, LocatesDatasets, ReadsDatasets
+from .skymap import RingsSkyMap, find_known_sky_map
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,36 @@ def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
         return None  # an open or empty timespan has no middle
     middle: Time = begin + 0.5 * (end - begin)
     return middle
+
+
+def fetch_sky_map(butler: FindsDatasets, name: str) -> RingsSkyMap:
+    """Return the sky map of a name, without reading its dataset.
+
+    Parameters
+    ----------
+    butler
+        Butler whose registry has the sky map's hash.
+    name
+        Name of the sky map, the value of the dimension ``skymap``.
+
+    Returns
+    -------
+    sky_map
+        Sky map whose parameters have that hash.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if the repository has no such sky map.
+    InputNotFoundError
+        Raised if its parameters are not known.
+    """
+    records = butler.query_dimension_records(
+        "skymap", where="skymap = :name", bind={"name": name}, explain=False
+    )
+    if not records:
+        raise DatasetNotFoundError(f"The repository has no sky map {name!r}.")
+    return find_known_sky_map(records[0].hash)
 
 
 def is_single_plane(ref: DatasetRef) -> bool:

@@ -112,7 +112,7 @@ def find_datasets(
             limit=None,
             explain=False,
         )
-        return refs if component is None else [ref.makeComponentRef(component) for ref in refs]
+        return [_with_component(ref, component) for ref in refs]
 
 
 def find_dataset(
@@ -161,10 +161,12 @@ def find_dataset(
             raise DatasetNotFoundError(
                 f"No {dataset_type!r} dataset with data ID {dict(data_id)} in {searched}."
             )
-        return ref if component is None else ref.makeComponentRef(component)
+        return _with_component(ref, component)
 
 
-def find_by_uuid(butler: FindsDatasets, dataset_id: uuid.UUID | str) -> DatasetRef:
+def find_by_uuid(
+    butler: FindsDatasets, dataset_id: uuid.UUID | str, *, component: str | None = None
+) -> DatasetRef:
     """Return the dataset of a UUID.
 
     Parameters
@@ -173,6 +175,8 @@ def find_by_uuid(butler: FindsDatasets, dataset_id: uuid.UUID | str) -> DatasetR
         Butler to ask.
     dataset_id
         UUID of the dataset, as an object or in any of its text forms.
+    component
+        Name of a component, whose reference is returned instead.
 
     Returns
     -------
@@ -184,7 +188,7 @@ def find_by_uuid(butler: FindsDatasets, dataset_id: uuid.UUID | str) -> DatasetR
     DatasetNotFoundError
         Raised if the repository has no such dataset.
     RequestError
-        Raised if the text is not a UUID.
+        Raised if the text is not a UUID, or the dataset has no such component.
     """
     if not isinstance(dataset_id, uuid.UUID):
         try:
@@ -194,7 +198,19 @@ def find_by_uuid(butler: FindsDatasets, dataset_id: uuid.UUID | str) -> DatasetR
     ref = butler.get_dataset(dataset_id, dimension_records=True)
     if ref is None:
         raise DatasetNotFoundError(f"No dataset found with UUID {dataset_id}.")
-    return ref
+    return _with_component(ref, component)
+
+
+def _with_component(ref: DatasetRef, component: str | None) -> DatasetRef:
+    """Return the reference of a component, or of the whole dataset."""
+    if component is None:
+        return ref
+    known = ref.datasetType.storageClass.allComponents()
+    if component not in known:
+        raise RequestError(
+            f"{ref.datasetType.name!r} has no component {component!r}; it has {sorted(known)}."
+        )
+    return ref.makeComponentRef(component)
 
 
 @contextmanager
