@@ -44,14 +44,26 @@ def describe(module: ModuleType, name: str) -> str:
     return "\n".join([f".. {kind}:: {module.__name__}.{name}", *options])
 
 
-def make_page(name: str) -> str:
-    """Return the page of one module."""
-    module = importlib.import_module(f"{PACKAGE}.{name}")
+def describe_module(module: ModuleType, names: list[str], *, underline: str) -> str:
+    """Return a section with the docstring of a module and the given names."""
     title = module.__name__
-    parts = [title, "=" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
-    return "\n".join(
-        [*parts, "\n\n".join(describe(module, public) for public in find_public_names(module)), ""]
-    )
+    head = f"{title}\n{underline * len(title)}\n\n.. automodule:: {title}\n   :no-members:\n\n"
+    return head + "\n\n".join(describe(module, name) for name in names) + "\n"
+
+
+def make_page(name: str) -> str:
+    """Return the page of a module, with its submodules that it does not re-export."""
+    module = importlib.import_module(f"{PACKAGE}.{name}")
+    exported = find_public_names(module)
+    sections = [describe_module(module, exported, underline="=")]
+    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        if found.name.startswith("_"):
+            continue
+        part = importlib.import_module(f"{module.__name__}.{found.name}")
+        names = [name for name in find_public_names(part) if not hasattr(module, name)]
+        if names:
+            sections.append(describe_module(part, names, underline="-"))
+    return "\n".join(sections)
 
 
 def write(folder: Path) -> None:
