@@ -46,7 +46,7 @@ class Stamp:
     bbox: Box | None
     """Box of the stamp; `None` where the target has no pixel position."""
 
-    image: GeneralizedImage | None
+    image: GeneralizedImage | None = dataclasses.field(repr=False)
     """The pixels, all of ``bbox``; `None` where ``flags`` says why."""
 
     flags: int = 0
@@ -56,7 +56,7 @@ class Stamp:
     message: str = ""
     """Detail of a failed read."""
 
-    ref: DatasetRef | None = None
+    ref: DatasetRef | None = dataclasses.field(default=None, repr=False)
     """Dataset that was cut; `None` for an image in memory."""
 
     time: Time | None = None

@@ -279,6 +279,7 @@ def _make[T: SkyStencil](cls: type[T], shape: SkyShape, *, clip: bool) -> T:
 
 def _sky(points: Iterable[lsst.sphgeom.LonLat]) -> SkyCoord:
     """Return sphgeom points as coordinates."""
-    radians = [(point.getLon().asRadians(), point.getLat().asRadians()) for point in points]
-    ra, dec = zip(*radians, strict=True) if radians else ((), ())
+    points = list(points)
+    ra = [point.getLon().asRadians() for point in points]
+    dec = [point.getLat().asRadians() for point in points]
     return SkyCoord(ra=ra, dec=dec, unit=u.rad, frame="icrs")

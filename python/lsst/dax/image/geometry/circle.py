@@ -118,7 +118,7 @@ class CircleStencil(SkyStencil):
     @override
     def _cards(self) -> Mapping[str, tuple[float | int, str]]:
         return {
-            "ST_RA": (float(self.center.ra.deg), "[deg] ICRS right ascension of the centre"),
-            "ST_DEC": (float(self.center.dec.deg), "[deg] ICRS declination of the centre"),
-            "ST_RAD": (self._radius_deg, "[deg] Radius of the circle"),
+            "ST_RA": (float(self.center.ra.deg), "[deg] Circle center Right Ascension"),
+            "ST_DEC": (float(self.center.dec.deg), "[deg] Circle center Declination"),
+            "ST_RAD": (self._radius_deg, "[deg] Circle radius"),
         }

@@ -159,8 +159,8 @@ class PolygonStencil(SkyStencil):
         cards: dict[str, tuple[float | int, str]] = {}
         pairs = zip(self.vertices.ra.deg, self.vertices.dec.deg, strict=True)
         for number, (ra, dec) in enumerate(pairs, start=1):
-            cards[f"ST_RA{number:0{digits}d}"] = (float(ra), f"[deg] ICRS right ascension of vertex {number}")
-            cards[f"ST_DEC{number:0{digits}d}"] = (float(dec), f"[deg] ICRS declination of vertex {number}")
+            cards[f"ST_RA{number:0{digits}d}"] = (float(ra), f"[deg] Vertex {number} Right Ascension")
+            cards[f"ST_DEC{number:0{digits}d}"] = (float(dec), f"[deg] Vertex {number} Declination")
         return cards
 
 

@@ -103,7 +103,7 @@ class Stencil(abc.ABC):
     def to_header(self) -> astropy.io.fits.Header:
         """Return the FITS cards that describe the stencil (angles in degrees, ICRS)."""
         header = astropy.io.fits.Header()
-        header["ST_TYPE"] = (self.kind, "Shape of the stencil")
+        header["ST_TYPE"] = (self.kind, "Type of stencil used to create this cutout")
         for keyword, (value, comment) in self._cards().items():
             # "ST_DEC001" is one character too many for a plain card.
             header[keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"] = (value, comment)

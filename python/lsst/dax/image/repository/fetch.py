@@ -239,6 +239,8 @@ def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
         Raised if the repository does not know the dataset.
     """
     data_id = ref.dataId
+    if not data_id.dimensions.temporal:
+        return None
     if not data_id.hasRecords():
         found = butler.get_dataset(ref.id, dimension_records=True)
         if found is None:

@@ -153,9 +153,7 @@ def find_dataset(
     timespan = None if time is None else _to_timespan(time)
     parent_name, component = DatasetType.splitDatasetTypeName(dataset_type)
     with _translated_errors(f"Look-up of {dataset_type!r} with data ID {dict(data_id)}"):
-        ref = butler.find_dataset(
-            parent_name, dict(data_id), collections=collections, timespan=timespan, dimension_records=True
-        )
+        ref = butler.find_dataset(parent_name, dict(data_id), collections=collections, timespan=timespan)
         if ref is None:
             searched = "the default collections" if collections is None else f"{collections!r}"
             raise DatasetNotFoundError(
@@ -181,7 +179,7 @@ def find_by_uuid(
     Returns
     -------
     ref
-        Reference of the dataset, with dimension records.
+        Reference of the dataset.
 
     Raises
     ------
@@ -195,7 +193,7 @@ def find_by_uuid(
             dataset_id = uuid.UUID(dataset_id)
         except ValueError as error:
             raise RequestError(f"{dataset_id!r} is not the UUID of a dataset: {error}.") from error
-    ref = butler.get_dataset(dataset_id, dimension_records=True)
+    ref = butler.get_dataset(dataset_id)
     if ref is None:
         raise DatasetNotFoundError(f"No dataset found with UUID {dataset_id}.")
     return _with_component(ref, component)
