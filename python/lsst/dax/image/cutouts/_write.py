@@ -60,7 +60,6 @@ def write_fits(
     if target.getExtension() != ".fits":
         raise RequestError(f"Cutouts are written as '.fits' files, not as {target.basename()!r}.")
     scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
-    failures: tuple[type[Exception], ...] = (OSError, *_store_failures())
     try:
         with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
             made = Path(folder) / "image.fits"
@@ -68,10 +67,23 @@ def write_fits(
             if target.isLocal:
                 _move_into_place(made, Path(target.ospath), overwrite=overwrite)
             else:
-                target.transfer_from(ResourcePath(made), transfer="copy", overwrite=overwrite)
-    except failures as error:
+                _upload(made, target, overwrite=overwrite)
+    except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
+
+
+def _upload(made: Path, target: ResourcePath, *, overwrite: bool) -> None:
+    """Put a finished file into a store, which takes it whole or not at all.
+
+    The clients of the stores have exceptions of their own, and
+    `lsst.resources` reports a refusal by a web server as a `ValueError`.
+    """
+    failures: tuple[type[Exception], ...] = (ValueError, RuntimeError, *_store_failures())
+    try:
+        target.transfer_from(ResourcePath(made), transfer="copy", overwrite=overwrite)
+    except failures as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _move_into_place(made: Path, target: Path, *, overwrite: bool) -> None:

@@ -158,7 +158,7 @@ class PolygonStencil(SkyStencil):
         digits = 2 if len(self.vertices) < 100 else 3
         cards: dict[str, tuple[float | int, str]] = {}
         pairs = zip(self.vertices.ra.deg, self.vertices.dec.deg, strict=True)
-        for number, (ra, dec) in enumerate(pairs, start=1):
+        for number, (ra, dec) in enumerate(pairs):
             cards[f"ST_RA{number:0{digits}d}"] = (float(ra), f"[deg] Vertex {number} Right Ascension")
             cards[f"ST_DEC{number:0{digits}d}"] = (float(dec), f"[deg] Vertex {number} Declination")
         return cards
