@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
+
     from lsst.dax.image.simulation import MiniSurvey
 
 # The imports of the fixtures cost seconds: tests that use none do not pay.

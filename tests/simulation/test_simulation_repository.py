@@ -10,4 +10,7 @@ def test_everything_reads_back(mini_survey, mini_butler):
         refs = mini_butler.query_datasets(name)
         for ref in refs:
             image = mini_butler.get(ref)
-            assert np.nansum(image.psf.compute_kernel_image(x=image.bbox.x.center, y=image.bbox.y.center).array) > 0.99
+            assert (
+                np.nansum(image.psf.compute_kernel_image(x=image.bbox.x.center, y=image.bbox.y.center).array)
+                > 0.99
+            )

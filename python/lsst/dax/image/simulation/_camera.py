@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ("READ_NOISE_ELECTRONS", "SATURATION_ELECTRONS", "detector_name", "make_detector")
 
 import functools
+import math
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +22,6 @@ from lsst.images.cameras import (
     Orientation,
     ReadoutCorner,
 )
-from lsst.images.serialization import InputArchive
 
 from ._config import INSTRUMENT, SurveyConfig
 from ._visit_plan import detector_bbox, detector_offset
@@ -33,8 +34,6 @@ SATURATION_ELECTRONS = 140_000.0
 
 PIXEL_SIZE_MM = 0.01
 """Side of a pixel in the focal plane."""
-
-_MICRORADIAN_PER_ARCSEC = np.pi / 180.0 / 3600.0 * 1e6
 
 
 def detector_name(detector: int) -> str:
@@ -49,7 +48,7 @@ def make_camera_frames(config: SurveyConfig) -> CameraFrameSet:
     The focal plane is flat and undistorted: a field angle is the focal-plane
     position times the nominal plate scale.
     """
-    plate_scale = config.pixel_scale * _MICRORADIAN_PER_ARCSEC * 1e-6 / PIXEL_SIZE_MM
+    plate_scale = math.radians(config.pixel_scale / 3600.0) / PIXEL_SIZE_MM
     frames = [_frame_text("FOCAL_PLANE", "mm"), _frame_text("FIELD_ANGLE", "rad")]
     maps = [_zoom_text(plate_scale)]
     height, width = config.detector_shape
@@ -61,7 +60,8 @@ def make_camera_frames(config: SurveyConfig) -> CameraFrameSet:
         shift = (center[0] - x, center[1] - y)
         maps.append(_window_text(1.0 / PIXEL_SIZE_MM, shift))
     model = CameraFrameSetSerializationModel(instrument=INSTRUMENT, ast=_frame_set_text(frames, maps))
-    return model.deserialize(_NO_ARCHIVE)
+    # All the data are in the text: the archive is not consulted.
+    return model.deserialize(cast("Any", None))
 
 
 def make_detector(config: SurveyConfig, detector: int, *, visit: int | None = None) -> Detector:
@@ -106,10 +106,6 @@ def make_detector(config: SurveyConfig, detector: int, *, visit: int | None = No
         for number, (name, box, corner) in enumerate(halves)
     ]
     return Detector(attributes, amplifiers, make_camera_frames(config), visit=visit)
-
-
-# The frames hold all their data in the text: no archive is consulted.
-_NO_ARCHIVE: InputArchive = None  # type: ignore[assignment]
 
 
 def _frame_text(ident: str, unit: str, *, top: tuple[int, int] | None = None) -> str:

@@ -37,6 +37,7 @@ from lsst.images.cells import (
     PatchDefinition,
 )
 
+from ._camera import READ_NOISE_ELECTRONS
 from ._config import BANDS, INSTRUMENT, SurveyConfig
 from ._difference import template_psf
 from ._draw import Sources, draw_sources, locate_sources
@@ -105,7 +106,7 @@ def make_contributions(config: SurveyConfig, plans: Sequence[VisitPlan]) -> list
     for plan in plans:
         scale = BANDS[plan.band].nanojansky_per_electron / plan.transparency
         # Poisson noise of the sky alone, as a real weight neglects sources.
-        variance = plan.sky * config.pixel_scale**2 * scale + (6.0 * scale) ** 2
+        variance = plan.sky * config.pixel_scale**2 * scale + (READ_NOISE_ELECTRONS * scale) ** 2
         for detector in range(config.detector_count):
             outline = Polygon.from_box(detector_bbox(config))
             sky = detector_sky_projection(config, plan, detector).pixel_to_sky(
@@ -192,7 +193,7 @@ def make_template_coadd(config: SurveyConfig, truth: QTable, *, band: str, patch
     psf = template_psf(config)
     properties = BANDS[band]
     scale = properties.nanojansky_per_electron
-    sky_variance = properties.sky * config.pixel_scale**2 * scale + (6.0 * scale) ** 2
+    sky_variance = properties.sky * config.pixel_scale**2 * scale + (READ_NOISE_ELECTRONS * scale) ** 2
     for i in range(definition.cells.grid_size.i):
         for j in range(definition.cells.grid_size.j):
             cell = CellIJ(i=i, j=j)
@@ -358,7 +359,9 @@ def _make_provenance(
     rows = [(cell, item) for cell, items in inputs.items() for item in items]
     if not rows:
         return None
-    unique = {(item.contribution.plan.visit, item.contribution.detector): item.contribution for _, item in rows}
+    unique: dict[tuple[int, int], Contribution] = {}
+    for _, item in rows:
+        unique[item.contribution.plan.visit, item.contribution.detector] = item.contribution
     table = CoaddProvenance.make_empty_input_table(len(unique))
     outline = Polygon.from_box(definition.outer_bbox)
     for n, contribution in enumerate(unique.values()):

@@ -38,7 +38,6 @@ KERNEL_SIZE = 25
 # where the profiles have fallen to nothing at the edges.
 _TRANSFORM_SIZE = 129
 
-# In LSST the basis of the spatial variation has second order as well.
 _SPATIAL_ORDER = 2
 
 
@@ -47,9 +46,7 @@ def template_psf(config: SurveyConfig) -> MoffatField:
     return MoffatField(fwhm_px=TEMPLATE_FWHM / config.pixel_scale)
 
 
-def make_matching_kernel(
-    config: SurveyConfig, psf: MoffatField, bbox: Box
-) -> ImageBasisConvolutionKernel:
+def make_matching_kernel(config: SurveyConfig, psf: MoffatField, bbox: Box) -> ImageBasisConvolutionKernel:
     """Make the kernel that blurs the template's PSF to a visit's.
 
     Parameters
@@ -141,7 +138,9 @@ def make_difference_image(
     mask.set("DETECTED", covered & (np.abs(change) > 3.0 * sigma))
     mask.set("DETECTED_NEGATIVE", covered & (change < -3.0 * sigma))
     return DifferenceImage(
-        Image(pixels.astype(np.float32), bbox=bbox, unit=visit_image.unit, sky_projection=scene.sky_projection),
+        Image(
+            pixels.astype(np.float32), bbox=bbox, unit=visit_image.unit, sky_projection=scene.sky_projection
+        ),
         mask=mask,
         variance=Image(variance.astype(np.float32), bbox=bbox, unit=visit_image.variance.unit),
         obs_info=visit_image.obs_info,

@@ -89,9 +89,7 @@ def locate_sources(
         minus = sky_projection.sky_to_pixel(here.spherical_offsets_by(-east, -north))
         jacobian[:, 0, column] = plus.x - minus.x
         jacobian[:, 1, column] = plus.y - minus.y
-    return Sources(
-        x=point.x[keep], y=point.y[keep], flux=values[keep], shapes=truth[keep], jacobian=jacobian
-    )
+    return Sources(x=point.x[keep], y=point.y[keep], flux=values[keep], shapes=truth[keep], jacobian=jacobian)
 
 
 def draw_sources(sources: Sources, *, psf: MoffatField, bbox: Box) -> npt.NDArray[np.float64]:
@@ -145,10 +143,9 @@ def _star_half_width(psf: MoffatField, *, x: float, y: float, flux: float) -> fl
 
 def _stamp_bounds(canvas: galsim.Image, *, x: float, y: float, half_width: float) -> galsim.BoundsI:
     """Return the part of a canvas within a distance of a position, perhaps undefined."""
-    stamp = galsim.BoundsI(
-        math.floor(x - half_width), math.ceil(x + half_width), math.floor(y - half_width), math.ceil(y + half_width)
-    )
-    return stamp & canvas.bounds
+    left, right = math.floor(x - half_width), math.ceil(x + half_width)
+    bottom, top = math.floor(y - half_width), math.ceil(y + half_width)
+    return galsim.BoundsI(left, right, bottom, top) & canvas.bounds
 
 
 def _galaxy_profile(shape: Any, jacobian: npt.NDArray[np.float64]) -> galsim.GSObject:

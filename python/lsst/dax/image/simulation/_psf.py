@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("GRID_SIZE", "STAMP_SIZE", "MoffatField", "make_aperture_correction", "make_piff_psf", "make_psf_picture")
+__all__ = (
+    "GRID_SIZE",
+    "STAMP_SIZE",
+    "MoffatField",
+    "make_aperture_correction",
+    "make_piff_psf",
+    "make_psf_picture",
+)
 
 import dataclasses
 import math

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("make_mini_survey",)
 
+import json
 from pathlib import Path
 
 import astropy.units as u
@@ -11,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from astropy.time import Time
 
-from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetType, Timespan
+# CollectionType is public, but its package does not mark it as exported.
+from lsst.daf.butler import (  # type: ignore[attr-defined]
+    Butler,
+    CollectionType,
+    Config,
+    DatasetRef,
+    DatasetType,
+    Timespan,
+)
 from lsst.images import DifferenceImageTemplateInfo, Polygon
 
 from ..errors import OutputError
@@ -20,7 +29,7 @@ from ._coadd import make_deep_coadd, make_template_coadd, patch_polygon_in_detec
 from ._config import BANDS, INSTRUMENT, SurveyConfig
 from ._difference import make_difference_image, template_psf
 from ._scene import DetectorScene, make_detector_scene
-from ._survey import COLLECTION, MiniSurvey
+from ._survey import COLLECTION, CONFIG_FILE, TRUTH_FILE, MiniSurvey
 from ._truth import make_truth
 from ._visit import make_visit_image
 from ._visit_plan import EXPOSURE_SECONDS, VisitPlan, detector_region, visit_region
@@ -73,7 +82,8 @@ def make_mini_survey(root: Path | str, *, config: SurveyConfig | None = None) ->
     """
     root = Path(root)
     if root.exists() and any(root.iterdir()):
-        raise OutputError(f"A mini survey needs an empty directory; {root} has {len(list(root.iterdir()))} entries.")
+        found = sorted(path.name for path in root.iterdir())[:5]
+        raise OutputError(f"A mini survey needs an empty directory; {root} has {found}.")
     config = config if config is not None else SurveyConfig()
     survey = MiniSurvey(root=root, config=config, truth=make_truth(config))
     Butler.makeRepo(str(root), config=_make_repository_config())
@@ -88,8 +98,15 @@ def make_mini_survey(root: Path | str, *, config: SurveyConfig | None = None) ->
                 _put_visit_images(butler, survey, plan, detector, templates)
     finally:
         butler.close()
-    survey._save()
+    _save_truth(survey)
     return survey
+
+
+def _save_truth(survey: MiniSurvey) -> None:
+    """Write truth and configuration beside the repository's own files."""
+    text = json.dumps(survey.config.to_json(), indent=2)
+    (survey.root / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    survey.truth.write(survey.root / TRUTH_FILE, format="ascii.ecsv")
 
 
 def _make_repository_config() -> Config:
@@ -106,7 +123,6 @@ def _insert_dimensions(butler: Butler, survey: MiniSurvey) -> None:
         "instrument",
         {
             "name": INSTRUMENT,
-            "class_name": "lsst.dax.image.simulation.MiniCam",
             "visit_max": 3_000_000_000_000,
             "exposure_max": 3_000_000_000_000,
             "detector_max": 1000,

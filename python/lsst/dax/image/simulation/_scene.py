@@ -55,9 +55,7 @@ class DetectorScene:
     """The same with the sources as they were at the time of the template."""
 
 
-def make_detector_scene(
-    config: SurveyConfig, truth: QTable, plan: VisitPlan, detector: int
-) -> DetectorScene:
+def make_detector_scene(config: SurveyConfig, truth: QTable, plan: VisitPlan, detector: int) -> DetectorScene:
     """Draw what a detector sees in a visit."""
     bbox = detector_bbox(config)
     projection = detector_sky_projection(config, plan, detector)

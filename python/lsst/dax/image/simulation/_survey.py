@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CONFIG_FILE", "TRUTH_FILE", "MiniSurvey")
+__all__ = ("COLLECTION", "CONFIG_FILE", "TRUTH_FILE", "MiniSurvey")
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ from astropy.time import Time
 from lsst.daf.butler import Butler
 
 from ..errors import DatasetNotFoundError
-from ._config import INSTRUMENT, SurveyConfig
 from ._coadd import covered_patches
+from ._config import INSTRUMENT, SurveyConfig
 from ._scene import template_time
 from ._truth import evaluate_fluxes, evaluate_positions
 from ._visit_plan import VisitPlan, make_visit_plans
@@ -105,13 +105,7 @@ class MiniSurvey:
         root = Path(root)
         config_path, truth_path = root / CONFIG_FILE, root / TRUTH_FILE
         if not (config_path.is_file() and truth_path.is_file()):
-            raise DatasetNotFoundError(f"{root} is no mini survey: need {CONFIG_FILE} and {TRUTH_FILE} there.")
+            raise DatasetNotFoundError(f"{root} is no mini survey: it lacks {CONFIG_FILE} or {TRUTH_FILE}.")
         config = SurveyConfig.from_json(json.loads(config_path.read_text(encoding="utf-8")))
         truth = QTable.read(truth_path, format="ascii.ecsv")
         return cls(root=root, config=config, truth=truth)
-
-    def _save(self) -> None:
-        """Write truth and configuration beside the repository's own files."""
-        text = json.dumps(self.config.to_json(), indent=2)
-        (self.root / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        self.truth.write(self.root / TRUTH_FILE, format="ascii.ecsv")

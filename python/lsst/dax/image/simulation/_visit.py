@@ -91,7 +91,7 @@ def make_visit_image(
         mask=mask,
         variance=Image(variance.astype(np.float32), bbox=bbox, unit=u.nJy**2),
         obs_info=_make_obs_info(plan, detector),
-        summary_stats=_make_summary_stats(config, plan, scene, sky=sky, scale=scale, variance=variance),
+        summary_stats=_make_summary_stats(config, scene, sky=sky, scale=scale, variance=variance),
         photometric_scaling=scaling,
         psf=make_piff_psf(
             scene.psf, bbox=bbox, pixel_scale=config.pixel_scale, stars=_psf_stars(scene, bbox)
@@ -116,9 +116,7 @@ def _make_photometric_scaling(
     return ChebyshevField(bbox, mean * relative, unit=u.nJy / u.electron)
 
 
-def _make_background(
-    config: SurveyConfig, plan: VisitPlan, detector: int, bbox: Box
-) -> ChebyshevField:
+def _make_background(config: SurveyConfig, plan: VisitPlan, detector: int, bbox: Box) -> ChebyshevField:
     """Return the sky in nJy per pixel, with a gradient of a few percent."""
     rng = np.random.default_rng([config.seed, 5, plan.visit, detector])
     relative = np.zeros((2, 2))
@@ -229,7 +227,6 @@ def _make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
 
 def _make_summary_stats(
     config: SurveyConfig,
-    plan: VisitPlan,
     scene: DetectorScene,
     *,
     sky: FloatArray,

@@ -198,9 +198,7 @@ def detector_wcs(config: SurveyConfig, plan: VisitPlan, detector: int) -> WCS:
     wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
     wcs.wcs.crval = [plan.boresight.ra.deg, plan.boresight.dec.deg]
     wcs.wcs.crpix = [x + 1.0, y + 1.0]
-    wcs.wcs.cd = scale * np.array(
-        [[-math.cos(angle), math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    )
+    wcs.wcs.cd = scale * np.array([[-math.cos(angle), math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     radius = focal_plane_radius_px(config)
     cubic, quadratic = 1.5 / radius**3, 0.4 / radius**2
     a, b = np.zeros((4, 4)), np.zeros((4, 4))
