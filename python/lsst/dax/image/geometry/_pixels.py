@@ -15,6 +15,7 @@ from ._sphere import Vectors, angle_between, lon_lat, unit_vectors
 
 # AST marks a point that it cannot transform with -1.8e308.
 _UNUSABLE = 1e100
+_MAX_LATITUDE = 0.5 * np.pi * (1.0 + 1e-12)
 
 # A round trip may be off by so many pixels before it is repaired: the inverse
 # polynomials of real SIP headers are only fits and miss by hundredths.
@@ -47,8 +48,14 @@ class PixelMap:
         self, *, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ICRS longitude and latitude in radians, NaN where undefined."""
+        if x.size == 0:
+            # AST takes no empty list of points.
+            return x, y
         sky = self._transform.apply_forward(x=x, y=y)
-        return _usable(np.asarray(sky.x), np.asarray(sky.y))
+        # lsst.images reduces AST's mark of a bad point modulo a full turn, to
+        # a latitude of 147 degrees; only latitude can tell.
+        lon, lat = np.asarray(sky.x), np.asarray(sky.y)
+        return _where_good(np.abs(lat) <= _MAX_LATITUDE, lon, lat)
 
     def to_vectors(self, *, x: NDArray[np.float64], y: NDArray[np.float64]) -> Vectors:
         """Return unit vectors, shape ``x.shape + (3,)``, NaN where undefined."""
@@ -57,7 +64,8 @@ class PixelMap:
     def _from_vectors(self, vectors: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         lon, lat = lon_lat(vectors)
         pixel = self._transform.apply_inverse(x=lon, y=lat)
-        return _usable(np.asarray(pixel.x), np.asarray(pixel.y))
+        x, y = np.asarray(pixel.x), np.asarray(pixel.y)
+        return _where_good((np.abs(x) < _UNUSABLE) & (np.abs(y) < _UNUSABLE), x, y)
 
     def from_vectors(self, vectors: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return pixel coordinates of points of the sky, NaN where there are none.
@@ -83,8 +91,7 @@ class PixelMap:
         return np.where(valid, x, np.nan), np.where(valid, y, np.nan)
 
 
-def _usable(
-    a: NDArray[np.float64], b: NDArray[np.float64]
+def _where_good(
+    good: NDArray[np.bool_], a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bad = ~((np.abs(a) < _UNUSABLE) & (np.abs(b) < _UNUSABLE))
-    return np.where(bad, np.nan, a), np.where(bad, np.nan, b)
+    return np.where(good, a, np.nan), np.where(good, b, np.nan)

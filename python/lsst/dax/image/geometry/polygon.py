@@ -68,7 +68,7 @@ class PolygonStencil(SkyStencil):
             )
         if len(vertices):
             vectors = unit_vectors(*sky_lon_lat(vertices))
-            vertices = vertices[np.any(vectors != np.roll(vectors, 1, axis=0), axis=1)]
+            vertices = vertices[np.any(vectors != np.roll(vectors, -1, axis=0), axis=1)]
         if not 3 <= len(vertices) <= _MAX_VERTICES:
             raise InvalidRegionError(
                 f"A polygon needs 3 to {_MAX_VERTICES} different vertices, not {len(vertices)}."
