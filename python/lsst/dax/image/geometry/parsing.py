@@ -23,7 +23,7 @@ from .polygon import PolygonStencil
 from .range_box import RangeStencil
 from .stencils import Stencil
 
-_TEXT = re.compile(r"\s*(?:(POS)\s*=\s*)?(CIRCLE|POLYGON|RANGE)\s*(=?)(.*)", re.IGNORECASE | re.DOTALL)
+_TEXT = re.compile(r"\s*(?:(POS)\s*=\s*)?(CIRCLE|POLYGON|RANGE)(\s*=)?(.*)", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _INFINITY = re.compile(r"([+-]?)inf(?:inity)?", re.IGNORECASE)
 
@@ -53,12 +53,12 @@ def parse_stencil(text: str) -> Stencil:
     match = _TEXT.fullmatch(text)
     if match is None or (match[1] and match[3]) or (match[3] and match[2].upper() == "RANGE"):
         raise InvalidRegionError(
-            f"{text!r} is not a stencil; expected 'CIRCLE ra dec radius', 'POLYGON ra1 dec1 ...' or "
+            f"{_short(text)} is not a stencil; expected 'CIRCLE ra dec radius', 'POLYGON ra1 dec1 ...' or "
             "'RANGE ra1 ra2 dec1 dec2'."
         )
     kind, tail = match[2].upper(), match[4]
     if not match[3] and tail and not tail[0].isspace():
-        raise InvalidRegionError(f"{text!r} is not a stencil; no space after {kind}.")
+        raise InvalidRegionError(f"{_short(text)} is not a stencil; no space after {kind}.")
     numbers = [_number(word, text=text, allow_infinite=kind == "RANGE") for word in tail.split()]
     match kind:
         case "CIRCLE":
