@@ -27,6 +27,9 @@ from .stencils import SkyStencil
 _TOLERANCE = 1e-14
 
 _REGION_MARGIN = 1e-9
+
+# Widths in RA below this (4e-7 arcsec) are what rounding leaves of zero.
+_NARROWEST_DEG = 1e-10
 _N_SAMPLES = 65
 
 type AnglePair = tuple[Any, Any]
@@ -204,16 +207,16 @@ def _ra_range(lo: float, hi: float) -> tuple[float, float]:
     lo, hi = (0.0 if lo == -np.inf else lo), (360.0 if hi == np.inf else hi)
     if min(lo, hi) < -360.0 or max(lo, hi) > 720.0:
         raise InvalidRegionError(f"Right ascension must be within -360 and 720 deg: {given}.")
-    if lo == hi:
-        raise InvalidRegionError(f"The range of right ascension is empty: {given}.")
+    if hi < lo:
+        hi = lo + (hi - lo) % 360.0
     if hi - lo >= 360.0:
         return 0.0, 360.0
-    if 0.0 <= lo < 360.0 and hi > lo:
-        return lo, hi
-    first, width = lo % 360.0, (hi - lo) % 360.0
-    if width == 0.0:
+    # The remainder of a tiny negative number is 360 itself.
+    first = lo if 0.0 <= lo < 360.0 else (lo % 360.0) % 360.0
+    last = hi if first == lo else first + (hi - lo)
+    if last - first < _NARROWEST_DEG:
         raise InvalidRegionError(f"The range of right ascension is empty: {given}.")
-    return first, first + width
+    return (first, last) if last - first < 360.0 else (0.0, 360.0)
 
 
 def _dec_range(lo: float, hi: float) -> tuple[float, float]:
