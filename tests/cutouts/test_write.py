@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import multiprocessing
 import os
 import signal
@@ -14,17 +15,17 @@ from typing import Any
 
 import astropy.io.fits
 import astropy.units as u
+import lsst.images.serialization
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-
-import lsst.images.serialization
-from lsst.dax.image.cutouts import Cutout, Detail, make_cutout
-from lsst.dax.image.errors import OutputError, RequestError
-from lsst.dax.image.geometry import CircleStencil
 from lsst.images import MaskedImage
 from lsst.resources import ResourcePath
 from tests.support.scenes import CENTER, make_masked_image
+
+from lsst.dax.image.cutouts import Cutout, Detail, make_cutout
+from lsst.dax.image.errors import OutputError, RequestError
+from lsst.dax.image.geometry import CircleStencil
 
 STENCIL = CircleStencil(CENTER, 4 * u.arcsec)
 
@@ -53,9 +54,10 @@ def test_astropy_finds_the_same_sky_position_of_each_pixel(detail: Detail, tmp_p
         # Array column 3, row 5 is FITS pixel (4, 6), and parent pixel
         # (x start + 3, y start + 5).
         sky = wcs.pixel_to_world(3, 5)
-        parent = cutout.image.sky_projection.pixel_to_sky(x=cutout.bbox.x.start + 3.0, y=cutout.bbox.y.start + 5.0)
+        x, y = cutout.bbox.x.start + 3, cutout.bbox.y.start + 5
+        parent = cutout.image.sky_projection.pixel_to_sky(x=x, y=y)
         assert sky.separation(parent) < 1e-6 * u.arcsec
-        assert hdus["IMAGE"].data[5, 3] == 1000 * (cutout.bbox.y.start + 5) + cutout.bbox.x.start + 3
+        assert hdus["IMAGE"].data[5, 3] == 1000 * y + x
 
 
 def test_the_parent_origin_is_in_the_alternate_wcs(cutout: Cutout, tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ class _Store(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 
@@ -180,8 +182,6 @@ def test_writes_by_http_put(cutout: Cutout, store: tuple[str, dict[str, bytes]])
     url, received = store
     cutout.write(f"{url}/cutout.fits")
     assert list(received) == ["/cutout.fits"]
-    import io
-
     assert np.array_equal(_image_of(io.BytesIO(received["/cutout.fits"])), cutout.image.image.array)
 
 

@@ -19,17 +19,25 @@ __all__ = (
     "is_single_plane",
 )
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import astropy.io.fits
 from astropy.time import Time
 
-from lsst.daf.butler import DatasetRef
+from lsst.daf.butler import DatasetRef, MissingDatasetTypeError
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, SkyProjection
+from lsst.images.cells import CellCoadd
 
 from ..container import read_primary_header
-from ..errors import DatasetNotFoundError, InputDataError, UnsupportedProductError
+from ..errors import (
+    DatasetNotFoundError,
+    InputDataError,
+    InputNotFoundError,
+    MissingPsfError,
+    UnsupportedProductError,
+)
 from .protocol import FindsDatasets, LocatesDatasets, ReadsDatasets
 from .skymap import RingsSkyMap, find_known_sky_map
 
@@ -178,14 +186,27 @@ def fetch_full(
     UnsupportedProductError
         Raised if the dataset is not an image of `lsst.images`.
     InputDataError
-        Raised if the stored file is missing or unusable.  A `CellCoadd` can
-        not be subset where no cell of the box has a PSF: that is reported here
-        too.
+        Raised if the stored file is missing or unusable.
+    MissingPsfError
+        Raised if the dataset is a `~lsst.images.cells.CellCoadd` and no cell
+        of the box has a PSF: `lsst.images` cannot subset it there.
     """
     if is_single_plane(ref):
         return fetch_image(butler, ref, bbox=bbox, geometry=geometry)
-    _check_image_like(ref)
-    image: GeneralizedImage = _get(butler, ref, bbox)
+    pytype = _check_image_like(ref)
+    try:
+        image: GeneralizedImage = _get(butler, ref, bbox)
+    except InputDataError as error:
+        # Only a failed read pays for the look at the PSF.
+        if (
+            issubclass(pytype, CellCoadd)
+            and not _get(butler, ref.makeComponentRef("psf"), bbox).bounds.cell_indices()
+        ):
+            raise MissingPsfError(
+                f"No cell of {_name(ref)} within {bbox} has a PSF, without which a CellCoadd cannot be cut; "
+                f"image, mask and variance alone can be."
+            ) from error
+        raise
     return image
 
 
@@ -257,33 +278,58 @@ def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
 
 
 def fetch_sky_map(butler: FindsDatasets, name: str) -> RingsSkyMap:
-    """Return the sky map of a name, without reading its dataset.
+    """Return the sky map of a name.
+
+    The registry records a hash of its parameters.  They are those of a public
+    release with that hash, or stand in a ``skyMapConfig`` dataset in any
+    collection, which must have that hash too.
 
     Parameters
     ----------
     butler
-        Butler whose registry has the sky map's hash.
+        Butler to ask.
     name
         Name of the sky map, the value of the dimension ``skymap``.
 
     Returns
     -------
     sky_map
-        Sky map whose parameters have that hash.
+        The sky map.
 
     Raises
     ------
     DatasetNotFoundError
-        Raised if the repository has no such sky map.
-    InputNotFoundError
-        Raised if its parameters are not known.
+        Raised if the repository has no such sky map, or nobody knows its
+        parameters.
     """
     records = butler.query_dimension_records(
         "skymap", where="skymap = :name", bind={"name": name}, explain=False
     )
     if not records:
         raise DatasetNotFoundError(f"The repository has no sky map {name!r}.")
-    return find_known_sky_map(records[0].hash)
+    sha1: bytes = records[0].hash
+    try:
+        return find_known_sky_map(sha1)
+    except InputNotFoundError as unknown:
+        for config in _fetch_sky_map_configs(butler, name):
+            sky_map = RingsSkyMap.from_config(config)
+            if sky_map.sha1() == sha1:
+                return sky_map
+        raise DatasetNotFoundError(
+            f"The parameters of sky map {name!r} are in no 'skyMapConfig' dataset, and: {unknown}"
+        ) from unknown
+
+
+def _fetch_sky_map_configs(butler: FindsDatasets, name: str) -> Iterator[dict[str, Any]]:
+    """Read what is recorded of a sky map's parameters, wherever it is."""
+    try:
+        refs = butler.query_datasets(
+            "skyMapConfig", "*", find_first=False, data_id={"skymap": name}, explain=False
+        )
+    except MissingDatasetTypeError:
+        return
+    for ref in refs:
+        yield _get(butler, ref)
 
 
 def is_single_plane(ref: DatasetRef) -> bool:
