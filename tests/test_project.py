@@ -135,6 +135,8 @@ def test_the_extras_of_the_launchers_exist() -> None:
     text = "\n".join(path.read_text() for path in LAUNCHERS)
     used = set(" ".join(re.findall(r"^prepare_env (.+)$", text, re.MULTILINE)).split())
     assert used == {"demo", "test", "doc"}
+    # bin/_python takes an environment with one of them for one with demo.
+    assert all("lsst-dax-image[demo]" in extras[extra] for extra in used - {"demo"})
 
 
 def test_project_metadata() -> None:
