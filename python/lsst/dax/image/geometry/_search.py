@@ -157,12 +157,12 @@ def covered_pixels(shape: SkyShape, pixels: PixelMap, bbox: Box) -> NDArray[np.b
 
 
 def _fill(result: NDArray[np.bool_], bbox: Box, blocks: _Blocks) -> None:
-    """Set the pixels of blocks, row by row of the largest block."""
+    """Set the pixels of blocks: one by one if large, by index if small."""
     if not len(blocks):
         return
     width = int((blocks.x_stop - blocks.x_start).max())
     height = int((blocks.y_stop - blocks.y_start).max())
-    if len(blocks) < 64:
+    if width * height >= 1024:
         y0, x0 = bbox.y.start, bbox.x.start
         for xa, xb, ya, yb in zip(blocks.x_start, blocks.x_stop, blocks.y_start, blocks.y_stop, strict=True):
             result[ya - y0 : yb - y0, xa - x0 : xb - x0] = True

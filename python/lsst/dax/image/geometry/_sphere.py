@@ -86,16 +86,26 @@ def arc_distance(points: Vectors, start: Vectors, stop: Vectors) -> NDArray[np.f
     # that stand upright on the arc at its ends.
     after_start = np.cross(normal, start)
     before_stop = np.cross(stop, normal)
+    ends = np.concatenate([start, stop])
     result = np.empty(len(points))
     step = max(1, _BLOCK // max(1, len(start)))
     for first in range(0, len(points), step):
         block = points[first : first + step]
         beside = (block @ after_start.T > 0.0) & (block @ before_stop.T > 0.0)
-        across = np.abs(np.arcsin(np.clip(block @ normal.T, -1.0, 1.0)))
-        to_start = angle_between(block[:, None, :], start[None, :, :])
-        to_stop = angle_between(block[:, None, :], stop[None, :, :])
-        result[first : first + step] = np.where(beside, across, np.minimum(to_start, to_stop)).min(axis=1)
+        sine = np.where(beside, np.abs(block @ normal.T), np.inf).min(axis=1)
+        across = np.where(sine <= 1.0, np.arcsin(np.minimum(sine, 1.0)), np.inf)
+        to_end = angle_between(block, ends[_nearest(block, ends)])
+        result[first : first + step] = np.minimum(across, to_end)
     return result
+
+
+def _nearest(points: Vectors, candidates: Vectors) -> NDArray[np.intp]:
+    """Return the index of the candidate nearest to each point."""
+    # Squared distances from products of offsets keep the digits of a tiny
+    # shape, which those of unit vectors lose.
+    origin = candidates[0]
+    offset, to = points - origin, candidates - origin
+    return np.asarray(np.argmin((to * to).sum(axis=1) - 2.0 * (offset @ to.T), axis=1))
 
 
 def perpendicular_pair(center: Vectors) -> tuple[Vectors, Vectors]:
