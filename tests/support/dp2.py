@@ -9,7 +9,6 @@ from pathlib import Path
 
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-
 from lsst.daf.butler import Butler
 
 from .testdata import testdata

@@ -26,7 +26,7 @@ from typing import Any
 import astropy.io.fits
 from astropy.time import Time
 
-from lsst.daf.butler import DatasetRef, MissingDatasetTypeError
+from lsst.daf.butler import DatasetRef, FileIntegrityError, MissingDatasetTypeError
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
 
@@ -198,10 +198,7 @@ def fetch_full(
         image: GeneralizedImage = _get(butler, ref, bbox)
     except InputDataError as error:
         # Only a failed read pays for the look at the PSF.
-        if (
-            issubclass(pytype, CellCoadd)
-            and not _get(butler, ref.makeComponentRef("psf"), bbox).bounds.cell_indices()
-        ):
+        if issubclass(pytype, CellCoadd) and not _psf_cells(butler, ref, bbox):
             raise MissingPsfError(
                 f"No cell of {_name(ref)} within {bbox} has a PSF, without which a CellCoadd cannot be cut; "
                 f"image, mask and variance alone can be."
@@ -370,6 +367,11 @@ def _check_image_like(ref: DatasetRef) -> type[GeneralizedImage]:
     return pytype
 
 
+def _psf_cells(butler: ReadsDatasets, ref: DatasetRef, bbox: Box) -> list[Any]:
+    """Return the indices of the cells of a coadd's box that have a PSF."""
+    return list(_get(butler, ref.makeComponentRef("psf"), bbox).bounds.cell_indices())
+
+
 def _composite(ref: DatasetRef) -> DatasetRef:
     """Return the dataset that a component belongs to, or the dataset."""
     return ref.makeCompositeRef() if ref.isComponent() else ref
@@ -379,13 +381,16 @@ def _get(butler: ReadsDatasets, ref: DatasetRef, bbox: Box | None = None) -> Any
     """Read through the Butler; what goes wrong inside is the data's fault.
 
     The formatters report every failure as a `ValueError` with the cause
-    chained; a file that is gone is a `FileNotFoundError`.
+    chained; a file that is gone is a `FileNotFoundError`, one that has not the
+    recorded size a `FileIntegrityError`.
     """
     parameters = None if bbox is None else {"bbox": bbox}
     try:
         return butler.get(ref, parameters=parameters)
     except FileNotFoundError as error:
         raise InputDataError(f"{_name(ref)} is registered, but its file is gone: {error}") from error
+    except FileIntegrityError as error:
+        raise InputDataError(f"{_name(ref)} is not the file that was stored: {error}") from error
     except ValueError as error:
         cause = error.__cause__ or error
         where = "" if bbox is None else f" within {bbox}"
