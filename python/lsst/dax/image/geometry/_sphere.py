@@ -86,7 +86,7 @@ def arc_distance(points: Vectors, start: Vectors, stop: Vectors) -> NDArray[np.f
     # that stand upright on the arc at its ends.
     after_start = np.cross(normal, start)
     before_stop = np.cross(stop, normal)
-    ends = np.concatenate([start, stop])
+    ends = np.unique(np.concatenate([start, stop]), axis=0)
     result = np.empty(len(points))
     step = max(1, _BLOCK // max(1, len(start)))
     for first in range(0, len(points), step):

@@ -40,6 +40,11 @@ def parse_stencil(text: str) -> Stencil:
         ``POS=CIRCLE 12.5 -3 0.1``, ``CIRCLE=12.5 -3 0.1``.  Upper and lower
         case and any white space will do.
 
+    Returns
+    -------
+    stencil
+        Circle, polygon or range.
+
     Raises
     ------
     InvalidRegionError
@@ -113,6 +118,11 @@ def as_stencil(shape: object) -> Stencil:
         a circle, polygon or rectangle on the sky of the package ``regions``; a
         ``Circle``, ``ConvexPolygon`` or ``Box`` of `lsst.sphgeom`; or a
         `lsst.images.Box` of pixels.
+
+    Returns
+    -------
+    stencil
+        The same shape.
 
     Raises
     ------

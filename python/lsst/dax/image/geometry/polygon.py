@@ -33,9 +33,6 @@ from .stencils import SkyStencil
 _MAX_VERTICES = 999
 _REGION_MARGIN = 1e-9
 
-# Points times edges that one block of the crossing test holds at a time.
-_BLOCK = 1 << 20
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PolygonStencil(SkyStencil):
@@ -170,24 +167,31 @@ def _in_plane_polygon(
     """Tell which points lie in a plane polygon, by the number of edges above.
 
     A point on the line of an edge counts as inside, so the edges of a polygon
-    belong to it as those of the other stencils do.
+    belong to it as those of the other stencils do.  Points are sorted by x, so
+    that each edge meets only the points below and above it; NaN comes last and
+    meets none.
     """
-    x0, y0 = vertices[:, 0], vertices[:, 1]
-    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
-    dx, dy = x1 - x0, y1 - y0
-    # What rounding of unit vectors is worth as a cross product, per edge.
-    noise = 4e-16 * np.hypot(dx, dy)
-    result = np.zeros(len(x), dtype=bool)
-    step = max(1, _BLOCK // len(x0))
-    for first in range(0, len(x), step):
-        px, py = x[first : first + step, None], y[first : first + step, None]
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    odd, on_edge = np.zeros(len(x), dtype=bool), np.zeros(len(x), dtype=bool)
+    following = np.roll(vertices, -1, axis=0)
+    for (x0, y0), (x1, y1) in zip(vertices.tolist(), following.tolist(), strict=True):
+        dx, dy = x1 - x0, y1 - y0
+        # What rounding of unit vectors is worth: along x, and as a product.
+        noise = 4e-16
+        product_noise = noise * np.hypot(dx, dy)
+        first = int(np.searchsorted(x, min(x0, x1) - noise, side="left"))
+        last = int(np.searchsorted(x, max(x0, x1) + noise, side="right"))
+        px, py = x[first:last], y[first:last]
         cross = dx * (py - y0) - dy * (px - x0)
         spans = (x0 > px) != (x1 > px)
-        above = spans & ((cross > 0.0) == (dx < 0.0))
-        along = dx * (px - x0) + dy * (py - y0)
-        on_edge = (np.abs(cross) <= noise) & (along >= 0.0) & (along <= dx * dx + dy * dy)
-        result[first : first + step] = (np.count_nonzero(above, axis=1) % 2 == 1) | np.any(on_edge, axis=1)
-    return result & np.isfinite(x) & np.isfinite(y)
+        odd[first:last] ^= spans & ((cross > 0.0) == (dx < 0.0))
+        near = np.flatnonzero(np.abs(cross) <= product_noise)
+        along = dx * (px[near] - x0) + dy * (py[near] - y0)
+        on_edge[first + near[(along >= 0.0) & (along <= dx * dx + dy * dy)]] = True
+    result = np.empty(len(x), dtype=bool)
+    result[order] = odd | on_edge
+    return result
 
 
 def _shape_problem(vertices: NDArray[np.float64]) -> str | None:
