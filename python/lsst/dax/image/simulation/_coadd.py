@@ -51,7 +51,7 @@ type FloatArray = npt.NDArray[np.float64]
 TEMPLATE_DEPTH = 20.0
 """A template is as deep as this many typical visits."""
 
-NOISE_KEYS = {"deep_coadd": 7, "template_coadd": 8}
+_NOISE_KEYS = {"deep_coadd": 7, "template_coadd": 8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,8 @@ def make_deep_coadd(
     visits, and constant within the cell: a source on an edge is drawn with
     one PSF on each side.  Sources that change have their weighted mean flux
     and leave one image per visit at the position of that time.  The noise is
-    white with the variance of the plane.  Where a contribution to a cell does
+    white with the variance of the plane, and that of a cell is the same in every
+    patch that has it.  Where a contribution to a cell does
     not reach a pixel, the pixel has the noise and the flux of a full one, but
     REJECTED and INEXACT_PSF are set and ``mask_fractions`` tells the lost
     weight.  Cells without a contribution are missing (NaN, NO_DATA).
@@ -148,7 +149,7 @@ def make_deep_coadd(
     contributions = make_contributions(config, [plan for plan in plans if plan.band == band])
     inputs = _find_cell_inputs(definition, contributions)
     missing = frozenset(cell for cell, items in inputs.items() if not items)
-    canvas = _Canvas.empty(config, definition, missing)
+    canvas = _Canvas.empty(config, definition, missing, kind="deep_coadd", band=band)
     static, dynamic = _split(truth)
     locate = _Locator(config, band, definition)
     still = locate(static, plans[0].mid)
@@ -171,9 +172,6 @@ def make_deep_coadd(
         canvas.fill(cell, model=model, variance=1.0 / total + gain * model, psf=psf)
     planes = {"REJECTED": rejected > 0, "INEXACT_PSF": rejected > 0}
     return canvas.finish(
-        config,
-        band=band,
-        kind="deep_coadd",
         planes=planes,
         mask_fractions={"rejected": rejected},
         provenance=_make_provenance(definition, inputs, pixel_scale=config.pixel_scale),
@@ -188,7 +186,7 @@ def make_template_coadd(config: SurveyConfig, truth: QTable, *, band: str, patch
     repository, so it has no provenance; no cell is missing.
     """
     definition = config.sky_map.patch_definition(patch)
-    canvas = _Canvas.empty(config, definition, frozenset())
+    canvas = _Canvas.empty(config, definition, frozenset(), kind="template_coadd", band=band)
     sources = _Locator(config, band, definition)(truth, template_time())
     psf = template_psf(config)
     properties = BANDS[band]
@@ -200,9 +198,7 @@ def make_template_coadd(config: SurveyConfig, truth: QTable, *, band: str, patch
             model = draw_sources(sources, psf=psf, bbox=definition.cells.bbox_of(cell))
             variance = (sky_variance + scale * model) / TEMPLATE_DEPTH
             canvas.fill(cell, model=model, variance=variance, psf=psf)
-    return canvas.finish(
-        config, band=band, kind="template_coadd", planes={}, mask_fractions={}, provenance=None
-    )
+    return canvas.finish(planes={}, mask_fractions={}, provenance=None)
 
 
 def patch_polygon_in_detector(
@@ -240,64 +236,86 @@ class _Canvas:
     definition: PatchDefinition
     projection: SkyProjection[TractFrame]
     bounds: CellGridBounds
-    model: FloatArray
+    band: str
+    noise_key: tuple[int, ...]
+    image: FloatArray
+    noise: FloatArray
     variance: FloatArray
+    detected: npt.NDArray[np.bool_]
     psf: FloatArray
     aperture_correction: FloatArray
 
     @classmethod
-    def empty(cls, config: SurveyConfig, definition: PatchDefinition, missing: frozenset[CellIJ]) -> _Canvas:
+    def empty(
+        cls,
+        config: SurveyConfig,
+        definition: PatchDefinition,
+        missing: frozenset[CellIJ],
+        *,
+        kind: str,
+        band: str,
+    ) -> _Canvas:
         grid = definition.cells.grid_size
         shape = definition.outer_bbox.shape
         return cls(
             definition=definition,
             projection=config.sky_map.tract_sky_projection(config.tract),
             bounds=CellGridBounds(grid=definition.cells, bbox=definition.outer_bbox, missing=missing),
-            model=np.full(shape, np.nan),
+            band=band,
+            noise_key=(config.seed, _NOISE_KEYS[kind], list(BANDS).index(band)),
+            image=np.full(shape, np.nan),
+            noise=np.full(shape, np.nan),
             variance=np.full(shape, np.nan),
+            detected=np.zeros(shape, dtype=bool),
             psf=np.full((grid.i, grid.j, GRID_SIZE, GRID_SIZE), np.nan),
             aperture_correction=np.full((grid.i, grid.j), np.nan),
         )
 
     def fill(self, cell: CellIJ, *, model: FloatArray, variance: FloatArray, psf: MoffatField) -> None:
-        where = self.definition.cells.bbox_of(cell).slice_within(self.definition.outer_bbox)
-        self.model[where] = model
+        """Write one cell, with its noise.
+
+        The noise is seeded by the place of the cell in the tract: a cell in
+        the border of a patch is the same pixels as in the next patch.
+        """
+        bbox = self.definition.cells.bbox_of(cell)
+        where = bbox.slice_within(self.definition.outer_bbox)
+        # Cells in the border of the first patches have negative places.
+        place = (bbox.y.start // bbox.y.size + 1000, bbox.x.start // bbox.x.size + 1000)
+        rng = np.random.default_rng([*self.noise_key, *place])
+        noise = np.sqrt(variance) * rng.standard_normal((2, *bbox.shape))
+        self.image[where] = model + noise[0]
+        self.noise[where] = noise[1]
         self.variance[where] = variance
+        self.detected[where] = model > 3.0 * math.sqrt(float(np.median(variance)))
         picture = make_psf_picture(psf, x=0.0, y=0.0, size=GRID_SIZE)
         self.psf[cell.i, cell.j] = picture / np.sum(picture)
         self.aperture_correction[cell.i, cell.j] = 1.0 / np.sum(picture)
 
     def finish(
         self,
-        config: SurveyConfig,
         *,
-        band: str,
-        kind: str,
         planes: dict[str, npt.NDArray[np.bool_]],
         mask_fractions: dict[str, FloatArray],
         provenance: CoaddProvenance | None,
     ) -> CellCoadd:
-        """Add noise and put the coadd together."""
+        """Put the coadd together."""
         bbox = self.definition.outer_bbox
-        key = [config.seed, NOISE_KEYS[kind], list(BANDS).index(band), self.definition.id]
-        rng = np.random.default_rng(key)
-        noise = np.sqrt(self.variance) * rng.standard_normal((2, *bbox.shape))
-        empty = np.isnan(self.model)
+        empty = np.isnan(self.image)
         schema_planes: list[MaskPlane | None] = list(get_legacy_deep_coadd_mask_planes().values())
         mask = Mask(schema=MaskSchema(schema_planes), bbox=bbox)
         mask.set("NO_DATA", empty)
-        mask.set("DETECTED", np.nan_to_num(self.model) > 3.0 * math.sqrt(float(np.nanmedian(self.variance))))
+        mask.set("DETECTED", self.detected)
         for plane, where in planes.items():
             mask.set(plane, where & ~empty)
         correction = CellField(self.bounds, self.aperture_correction)
         error = CellField(self.bounds, np.where(np.isnan(self.aperture_correction), np.nan, 0.0))
         return CellCoadd(
-            _image(self.model + noise[0], bbox, u.nJy, self.projection),
+            _image(self.image, bbox, u.nJy, self.projection),
             mask=mask,
             variance=_image(self.variance, bbox, u.nJy**2),
             mask_fractions={name: _image(array, bbox) for name, array in mask_fractions.items()},
-            noise_realizations=[_image(noise[1], bbox, u.nJy)],
-            band=band,
+            noise_realizations=[_image(self.noise, bbox, u.nJy)],
+            band=self.band,
             psf=CellPointSpreadFunction(self.psf, self.bounds),
             aperture_corrections={
                 "base_PsfFlux_instFlux": correction,

@@ -71,9 +71,12 @@ def locate_sources(
     bbox
         Box of the image.
     """
-    point = sky_projection.sky_to_pixel(positions)
     values = flux.to_value(u.nJy)
     margin = 2.0 * LEAST_RADIUS_PX
+    # The library behind the projections takes no empty arrays.
+    if not np.any(values > 0):
+        return _no_sources(truth)
+    point = sky_projection.sky_to_pixel(positions)
     keep = (
         (values > 0)
         & (point.x > bbox.x.min - margin)
@@ -81,6 +84,8 @@ def locate_sources(
         & (point.y > bbox.y.min - margin)
         & (point.y < bbox.y.max + margin)
     )
+    if not np.any(keep):
+        return _no_sources(truth)
     here = positions[keep]
     step = 0.5 * u.arcsec
     jacobian = np.empty((int(np.count_nonzero(keep)), 2, 2))
@@ -131,6 +136,11 @@ def draw_sources(sources: Sources, *, psf: MoffatField, bbox: Box) -> npt.NDArra
             image=canvas[stamp], center=galsim.PositionD(x, y), method="no_pixel", add_to_image=True
         )
     return np.asarray(canvas.array)
+
+
+def _no_sources(truth: QTable) -> Sources:
+    empty = np.empty(0)
+    return Sources(x=empty, y=empty, flux=empty, shapes=truth[:0], jacobian=np.empty((0, 2, 2)))
 
 
 def _star_half_width(psf: MoffatField, *, x: float, y: float, flux: float) -> float:

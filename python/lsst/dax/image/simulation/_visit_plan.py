@@ -42,9 +42,12 @@ _TYPICAL_FWHM = {"g": 0.80, "r": 0.74, "i": 0.70}
 """Median seeing by band, in arcsec."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class VisitPlan:
-    """One visit: its identity, its pointing and the conditions."""
+    """One visit: its identity, its pointing and the conditions.
+
+    Compared and hashed by identity; `visit` is the key to compare by.
+    """
 
     visit: int
     """Identifier: observing day times 100000 plus sequence number."""
