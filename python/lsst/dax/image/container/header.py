@@ -4,16 +4,22 @@ from __future__ import annotations
 
 __all__ = ("read_primary_header",)
 
+import bz2
+import gzip
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import astropy.io.fits
 from astropy.io.fits import VerifyError
+from astropy.io.fits.hdu.compressed._compression import CfitsioException  # it has no public name
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import InputDataError
+from ..errors import DaxImageError, InputDataError
 
 # Cards that describe the file that they stand in, not the observation.
 _STRUCTURAL = re.compile(
@@ -25,6 +31,25 @@ _PIXEL_GRID = re.compile(
     r"(WCSAXES[A-Z]?|CTYPE\d[A-Z]?|CUNIT\d[A-Z]?|CRVAL\d[A-Z]?|CRPIX\d[A-Z]?|CDELT\d[A-Z]?|CROTA\d|CD\d_\d[A-Z]?"
     r"|PC\d_\d[A-Z]?|PV\d_\d+[A-Z]?|LONPOLE[A-Z]?|LATPOLE[A-Z]?|RADESYS[A-Z]?|EQUINOX[A-Z]?|AP?_\w+|BP?_\w+|BUNIT"
     r"|LTV\d|LTM\d_\d)$"
+)
+
+# What astropy and the decompressors raise on damaged content; it asserts what a
+# damaged table header may break.  A damaged size may ask for more memory than
+# there is.
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    CfitsioException,
+    VerifyError,
+    struct.error,
+    zlib.error,
 )
 
 
@@ -55,7 +80,8 @@ def read_primary_header(uri: ResourcePathExpression) -> astropy.io.fits.Header:
         for card in header.cards:
             if _STRUCTURAL.match(card.keyword) or (has_pixels and _PIXEL_GRID.match(card.keyword)):
                 continue
-            kept.append((card.keyword, card.value, card.comment), bottom=True)
+            _ = card.value  # astropy parses a card when it is looked at
+            kept.append(card, bottom=True)
         return kept
 
 
@@ -81,9 +107,20 @@ def opened_fits(uri: ResourcePathExpression) -> Iterator[astropy.io.fits.HDUList
     """
     path = ResourcePath(uri, forceDirectory=False)
     try:
-        with path.open("rb") as stream, astropy.io.fits.open(stream) as hdus:
+        with path.open("rb") as stream, astropy.io.fits.open(_decompressed(stream)) as hdus:
             yield hdus
+    except DaxImageError:
+        raise
     except FileNotFoundError as error:
         raise InputDataError(f"There is no file {path}.") from error
-    except (OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, VerifyError) as error:
+    except _UNUSABLE as error:
         raise InputDataError(f"{path} is not a usable FITS file: {type(error).__name__}: {error}") from error
+
+
+def _decompressed(stream: Any) -> Any:
+    """Return a stream of a FITS file that may be compressed as a whole."""
+    magic = stream.read(3)
+    stream.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=stream)
+    return bz2.BZ2File(stream) if magic == b"BZh" else stream

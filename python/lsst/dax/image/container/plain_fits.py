@@ -4,14 +4,13 @@ from __future__ import annotations
 
 __all__ = ("read_plain_bbox", "read_plain_image", "read_plain_sky_projection")
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import astropy.io.fits
 import astropy.units as u
 import numpy as np
-from astropy.wcs import WCS, FITSFixedWarning, WcsError
+from astropy.wcs import WCS, WcsError
 
 from lsst.images import Box, GeneralFrame, Image, SkyProjection
 from lsst.resources import ResourcePathExpression
@@ -20,6 +19,7 @@ from ..errors import InputDataError, NoCoverageError
 from .header import opened_fits
 
 _PIXEL_FRAME = GeneralFrame(unit=u.pix)
+_IMAGES = (astropy.io.fits.PrimaryHDU, astropy.io.fits.ImageHDU, astropy.io.fits.CompImageHDU)
 
 
 def read_plain_image(uri: ResourcePathExpression, *, bbox: Box | None = None) -> Image:
@@ -115,15 +115,11 @@ class _PlainImage:
 def _find_image(hdus: astropy.io.fits.HDUList, uri: ResourcePathExpression) -> _PlainImage:
     """Return the first HDU with two-dimensional pixels and a celestial WCS."""
     for hdu in hdus:
-        if not hdu.is_image or hdu.header.get("NAXIS") != 2 or len(hdu.shape) != 2:
+        # Of a compressed image whose header is damaged, astropy makes a table
+        # that calls itself an image.
+        if not isinstance(hdu, _IMAGES) or hdu.header.get("NAXIS") != 2 or len(hdu.shape) != 2:
             continue
-        with warnings.catch_warnings():
-            # astropy.wcs tells of every date that it rewrites.
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            try:
-                wcs = WCS(hdu.header, fobj=hdus)
-            except (WcsError, ValueError, KeyError) as error:
-                raise InputDataError(f"{uri} has a WCS that cannot be used: {error}") from error
+        wcs = _make_wcs(hdu.header, hdus, uri)
         if wcs.has_celestial:
             bbox = Box.from_shape(hdu.shape)
             return _PlainImage(hdu, bbox, SkyProjection.from_fits_wcs(wcs, _PIXEL_FRAME, pixel_bounds=bbox))
@@ -131,7 +127,28 @@ def _find_image(hdus: astropy.io.fits.HDUList, uri: ResourcePathExpression) -> _
     raise InputDataError(f"{uri} has no two-dimensional image with a celestial WCS; its HDUs are {shapes}.")
 
 
+def _make_wcs(
+    header: astropy.io.fits.Header, hdus: astropy.io.fits.HDUList, uri: ResourcePathExpression
+) -> WCS:
+    """Return the WCS of a header, in modern spelling.
+
+    `WCS` would do so by itself, but warns of every date that it rewrites, and
+    warnings cannot be silenced in one thread alone.
+    """
+    try:
+        wcs = WCS(header, fobj=hdus, fix=False)
+        wcs.wcs.fix()
+        wcs.wcs.set()
+    except (WcsError, ValueError, KeyError) as error:
+        raise InputDataError(f"{uri} has a WCS that cannot be used: {error}") from error
+    return wcs
+
+
 def _unit(header: astropy.io.fits.Header) -> u.UnitBase | None:
-    """Return the unit of the pixels; None where the file names none."""
+    """Return the unit of the pixels; None where the file names none.
+
+    Old files have units that no standard knows ("JY/BEAM"); such a text is
+    kept as it is, and cannot be converted.
+    """
     text = str(header.get("BUNIT", "")).strip()
-    return u.Unit(text) if text else None
+    return u.Unit(text, parse_strict="silent") if text else None
