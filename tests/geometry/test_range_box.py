@@ -110,6 +110,15 @@ def test_edges_are_parallels_and_belong_to_the_range():
     assert not np.any(stencil.contains(SkyCoord(ra, np.full(9, 60.0 - 1e-9), unit="deg")))
 
 
+def test_ends_in_ra_belong_to_the_range_in_spite_of_rounding():
+    rng = np.random.default_rng(12)
+    for lo, width in zip(rng.uniform(-360.0, 360.0, 100), rng.uniform(0.01, 359.0, 100), strict=True):
+        stencil = range_of(lo, lo + width, -1.0, 1.0)
+        assert np.all(stencil.contains(SkyCoord([lo, lo + width], [0.0, 0.0], unit="deg")))
+        beyond = SkyCoord([lo - 1e-9, lo + width + 1e-9], [0.0, 0.0], unit="deg")
+        assert not np.any(stencil.contains(beyond))
+
+
 @pytest.mark.parametrize(
     ("ra", "dec", "inside", "outside"),
     [

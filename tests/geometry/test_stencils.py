@@ -317,3 +317,21 @@ def test_large_range_equals_a_test_of_every_pixel():
     # Columns 359 - (ra + 180) of a map that has RA growing to the left.
     assert pixels.bbox == Box.factory[69:124, 139:240]
     assert np.count_nonzero(pixels.covered) == 100 * 53
+
+
+def test_pixels_count_by_their_area_where_the_outline_has_no_samples():
+    # The edge of this circle, a quarter of the sky away, cuts a corner off the
+    # image between two samples of the outline.
+    projection = make_projection(ra=10.0, dec=20.0)
+    corner = projection.pixel_to_sky(x=99.5, y=99.5)
+    toward = corner.position_angle(projection.pixel_to_sky(x=80.0, y=90.0))
+    center = corner.directional_offset_by(toward + 180.0 * u.deg, 89.0 * u.deg + 1.5 * u.arcsec)
+    stencil = CircleStencil(center, 89.0 * u.deg + 4.35 * u.arcsec)
+    pixels = stencil.to_pixels(projection, IMAGE)
+    fine = np.linspace(-0.5, 99.5, 1001)
+    sky = projection.pixel_to_sky(x=fine[np.newaxis, :], y=fine[:, np.newaxis])
+    y, x = np.nonzero(within_circle(sky, center=center, radius_deg=stencil.radius.deg))
+    expected = Box.from_float_bounds(x_min=fine[x.min()], x_max=99.4, y_min=fine[y.min()], y_max=99.4)
+    assert pixels.bbox == expected
+    covered = np.nonzero(pixels.covered)
+    assert covered[0].min() > 0  # the first row is touched, and no centre in it covered
