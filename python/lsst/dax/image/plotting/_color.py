@@ -9,7 +9,6 @@ import math
 import astropy.stats
 import astropy.units as u
 import numpy as np
-from astropy.visualization import LuptonAsinhStretch, ManualInterval, make_lupton_rgb
 from numpy.typing import NDArray
 
 from lsst.images import ColorImage, Image, Interval, MaskedImage
@@ -76,6 +75,13 @@ def make_color_image(
     then above 1 is divided by it.  So a source keeps one colour from its wings
     to its core.
     """
+    # Imports matplotlib where it is installed, and does without it.
+    from astropy.visualization import (  # noqa: PLC0415
+        LuptonAsinhStretch,
+        ManualInterval,
+        make_lupton_rgb,
+    )
+
     planes = [_image_plane(image) for image in (red, green, blue)]
     for plane, name in zip(planes[1:], _CHANNELS[1:], strict=True):
         _check_same_grid(planes[0], plane, name)

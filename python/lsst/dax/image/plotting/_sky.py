@@ -2,18 +2,77 @@
 
 from __future__ import annotations
 
-__all__ = ("LocalFrame", "measure_local_frame", "pixels_to_sky", "pixels_to_vectors")
+__all__ = ("LocalFrame", "SkyView", "measure_local_frame", "pixels_to_sky", "pixels_to_vectors")
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, override
 
+import astropy.units as u
 import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs.wcsapi import HighLevelWCSMixin
+from astropy.wcs.wcsapi.wrappers import BaseWCSWrapper
 from numpy.typing import NDArray
 
 from lsst.images import Box, SkyProjection
 
-# AST marks a point that it cannot transform with -1.8e308.
+# AST marks a point that it cannot transform with -1.8e308, or, beyond the edge
+# of some all-sky projections, with a latitude that there is not.
 _UNUSABLE = 1e100
+_MAX_LATITUDE_RAD = 0.5 * np.pi + 1e-9
+
+
+class SkyView(BaseWCSWrapper, HighLevelWCSMixin):  # type: ignore[misc]  # astropy has no types
+    """A projection as astropy's axes want it: 0-based parent pixels to degrees.
+
+    It evaluates the projection itself, not a FITS approximation.  Points that
+    cannot be transformed are NaN; the axes overflow on AST's mark of them.
+
+    Parameters
+    ----------
+    sky_projection
+        Projection of the pixels.
+    """
+
+    def __init__(self, sky_projection: SkyProjection[Any]) -> None:
+        # The view without a box counts pixels as the projection does; with
+        # one it would count from the box's first pixel.
+        super().__init__(sky_projection.as_astropy())
+        self._sky_projection = sky_projection
+
+    @property
+    @override
+    def low_level_wcs(self) -> SkyView:
+        return self
+
+    @property
+    @override
+    def world_axis_units(self) -> tuple[str, str]:
+        return "deg", "deg"
+
+    @property
+    @override
+    def world_axis_object_components(self) -> list[tuple[str, int, str]]:
+        return [("celestial", 0, "spherical.lon.degree"), ("celestial", 1, "spherical.lat.degree")]
+
+    @property
+    @override
+    def world_axis_object_classes(self) -> dict[str, Any]:
+        return {"celestial": (SkyCoord, (), {"frame": "icrs", "unit": (u.deg, u.deg)})}
+
+    @override
+    def pixel_to_world_values(self, *pixel_arrays: Any) -> tuple[Any, Any]:
+        x, y = np.broadcast_arrays(*pixel_arrays)
+        lon, lat = pixels_to_sky(self._sky_projection, x=x, y=y)
+        return np.degrees(lon), np.degrees(lat)
+
+    @override
+    def world_to_pixel_values(self, *world_arrays: Any) -> tuple[Any, Any]:
+        lon, lat = (np.radians(angle) for angle in np.broadcast_arrays(*world_arrays))
+        pixel = self._sky_projection.pixel_to_sky_transform.apply_inverse(x=lon, y=lat)
+        x, y = np.asarray(pixel.x, dtype=np.float64), np.asarray(pixel.y, dtype=np.float64)
+        bad = ~((np.abs(x) < _UNUSABLE) & (np.abs(y) < _UNUSABLE))
+        return np.where(bad, np.nan, x), np.where(bad, np.nan, y)
 
 
 @dataclass(frozen=True)
@@ -36,8 +95,9 @@ def pixels_to_sky(
     """Return ICRS longitude and latitude (rad), NaN where a pixel has none."""
     sky = sky_projection.pixel_to_sky_transform.apply_forward(x=x, y=y)
     lon, lat = np.asarray(sky.x, dtype=np.float64), np.asarray(sky.y, dtype=np.float64)
-    bad = ~((np.abs(lon) < _UNUSABLE) & (np.abs(lat) < _UNUSABLE))
-    return np.where(bad, np.nan, lon), np.where(bad, np.nan, lat)
+    bad = ~((np.abs(lon) < _UNUSABLE) & (np.abs(lat) < _MAX_LATITUDE_RAD))
+    half_turn = 0.5 * np.pi
+    return np.where(bad, np.nan, lon), np.where(bad, np.nan, lat.clip(-half_turn, half_turn))
 
 
 def pixels_to_vectors(

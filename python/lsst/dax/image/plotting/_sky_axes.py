@@ -7,7 +7,6 @@ __all__ = ("decorate_sky", "prepare_sky_axes")
 import math
 from typing import TYPE_CHECKING, Any
 
-import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from lsst.images import Box, SkyProjection
 
 from ..errors import RequestError
 from ._planes import get_extent
-from ._sky import LocalFrame, measure_local_frame
+from ._sky import LocalFrame, SkyView, measure_local_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +52,7 @@ def prepare_sky_axes(axes: Axes | None, sky_projection: SkyProjection[Any], bbox
     from astropy.visualization.wcsaxes import WCSAxes  # noqa: PLC0415  # imports matplotlib
     from matplotlib.figure import Figure  # noqa: PLC0415  # the extra "plot"
 
-    # The view without a box counts pixels as the projection does; with one it
-    # would count from the box's first pixel.
-    view = sky_projection.as_astropy()
+    view = SkyView(sky_projection)
     ready: Any = axes
     if axes is None:
         # A figure of pyplot would stay open until it is closed by hand, and
@@ -73,12 +70,12 @@ def prepare_sky_axes(axes: Axes | None, sky_projection: SkyProjection[Any], bbox
     ready.set_xlim(left, right)
     ready.set_ylim(bottom, top)
     ready.set_aspect("equal")
+    # Looking at the frame's patch moves it to the new limits.  Otherwise only
+    # grid lines would, and without them the layout sees an axes at pixel (0, 0).
+    ready.coords.frame.patch  # noqa: B018
     longitude, latitude = ready.coords
     longitude.set_axislabel("Right ascension (ICRS)")
     latitude.set_axislabel("Declination (ICRS)")
-    # The projection gives radians; their own unit would be the axes' default.
-    longitude.set_format_unit(u.hourangle)
-    latitude.set_format_unit(u.deg)
     for helper in (longitude, latitude):
         helper.set_ticks(size=3.0)
         helper.set_ticklabel(size="small", exclude_overlapping=True)

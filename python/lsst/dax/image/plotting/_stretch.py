@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import astropy.stats
 import astropy.units as u
 import numpy as np
-from astropy.visualization import ZScaleInterval
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def make_norm(values: NDArray[np.float64], stretch: Stretch) -> Normalize:
     norm
         Scale with limits.  It runs from 0 to 1 where no value is finite.
     """
+    from astropy.visualization import ZScaleInterval  # noqa: PLC0415  # imports matplotlib
     from matplotlib.colors import FuncNorm, Normalize  # noqa: PLC0415  # the extra "plot"
 
     finite = values[np.isfinite(values)]
@@ -102,7 +102,7 @@ def choose_ticks(norm: Normalize, count: int = 6) -> list[float]:
     beside = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
     steps = 10.0 ** np.floor(np.log10(beside))
     rounded = np.round(values / steps) * steps
-    return sorted({float(f"{tick:.6g}") for tick in rounded if low <= tick <= high})
+    return sorted({float(f"{tick:.10g}") for tick in rounded if low <= tick <= high})
 
 
 def draw_color_bar(
