@@ -2,3 +2,4 @@
 
 from .header import *
 from .plain_fits import *
+from .wcs import *

@@ -12,13 +12,13 @@ import astropy.units as u
 import numpy as np
 from astropy.wcs import WCS, WcsError
 
-from lsst.images import Box, GeneralFrame, Image, SkyProjection
+from lsst.images import Box, Image, SkyProjection
 from lsst.resources import ResourcePathExpression
 
 from ..errors import InputDataError, NoCoverageError
 from .header import opened_fits
+from .wcs import make_sky_projection
 
-_PIXEL_FRAME = GeneralFrame(unit=u.pix)
 _IMAGES = (astropy.io.fits.PrimaryHDU, astropy.io.fits.ImageHDU, astropy.io.fits.CompImageHDU)
 
 
@@ -122,7 +122,7 @@ def _find_image(hdus: astropy.io.fits.HDUList, uri: ResourcePathExpression) -> _
         wcs = _make_wcs(hdu.header, hdus, uri)
         if wcs.has_celestial:
             bbox = Box.from_shape(hdu.shape)
-            return _PlainImage(hdu, bbox, SkyProjection.from_fits_wcs(wcs, _PIXEL_FRAME, pixel_bounds=bbox))
+            return _PlainImage(hdu, bbox, make_sky_projection(wcs, bbox=bbox))
     shapes = [(hdu.name, getattr(hdu, "shape", ())) for hdu in hdus]
     raise InputDataError(f"{uri} has no two-dimensional image with a celestial WCS; its HDUs are {shapes}.")
 
@@ -135,6 +135,9 @@ def _make_wcs(
     `WCS` would do so by itself, but warns of every date that it rewrites, and
     warnings cannot be silenced in one thread alone.
     """
+    header = header.copy()
+    if "RADECSYS" in header and "RADESYS" not in header:
+        header.rename_keyword("RADECSYS", "RADESYS")
     try:
         wcs = WCS(header, fobj=hdus, fix=False)
         wcs.wcs.fix()
