@@ -20,6 +20,7 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException  # it h
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import DaxImageError, InputDataError
+from ._counts import check_axis_counts
 
 # Cards that describe the file that they stand in, not the observation.
 _STRUCTURAL = re.compile(
@@ -46,6 +47,7 @@ _UNUSABLE = (
     ArithmeticError,
     AssertionError,
     MemoryError,
+    RuntimeError,
     CfitsioException,
     VerifyError,
     struct.error,
@@ -107,8 +109,11 @@ def opened_fits(uri: ResourcePathExpression) -> Iterator[astropy.io.fits.HDUList
     """
     path = ResourcePath(uri, forceDirectory=False)
     try:
-        with path.open("rb") as stream, astropy.io.fits.open(_decompressed(stream)) as hdus:
-            yield hdus
+        with path.open("rb") as stream:
+            content = _decompressed(stream)
+            check_axis_counts(content)
+            with astropy.io.fits.open(content) as hdus:
+                yield hdus
     except DaxImageError:
         raise
     except FileNotFoundError as error:

@@ -57,7 +57,7 @@ def make_sky_projection(wcs: WCS, *, bbox: Box) -> SkyProjection[Any]:
     if sky.LonAxis != 1:
         frame_set.permaxes([2, 1])
     frame_set.System = "ICRS"
-    model = SkyProjectionSerializationModel.model_validate(
+    model: SkyProjectionSerializationModel[Any] = SkyProjectionSerializationModel.model_validate(
         {
             "pixel_to_sky": {
                 "frames": [PIXEL_FRAME.model_dump(mode="json"), SkyFrame.ICRS.value],

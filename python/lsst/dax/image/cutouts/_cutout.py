@@ -29,7 +29,7 @@ OUTSIDE_STENCIL = "OUTSIDE_STENCIL"
 class Cutout:
     """Part of an image, and how it was cut."""
 
-    image: GeneralizedImage
+    image: Image | Mask | MaskedImage
     """The pixels, on the parent image's pixel grid; of the type that the
     detail asks for, always with a sky projection."""
 

@@ -18,7 +18,7 @@ import astropy.io.fits
 from astropy.time import Time
 
 from lsst.daf.butler import DatasetRef
-from lsst.images import GeneralizedImage, Mask, MaskedImage
+from lsst.images import Image, Mask, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import internal_errors_reported
@@ -68,7 +68,7 @@ class CutoutMode(enum.Enum):
 class Extraction:
     """A cutout, as service wrappers know it."""
 
-    cutout: GeneralizedImage
+    cutout: Image | Mask | MaskedImage
     """The pixels; `mask` replaces them by a masked copy."""
 
     sky_stencil: SkyStencil
