@@ -131,16 +131,15 @@ def test_noise_has_the_variance_of_the_plane(coadds):
 def test_missing_cells_are_missing_everywhere(coadds):
     missing = 0
     for (kind, _, _), coadd in coadds.items():
+        no_data = coadd.mask.get("NO_DATA")
+        for plane in (coadd.image, coadd.variance, coadd.noise_realizations[0]):
+            assert np.array_equal(np.isnan(plane.array), no_data)
         for cell in all_cells(coadd):
-            box = coadd.grid.bbox_of(cell)
-            here = box.slice_within(coadd.bbox)
             gone = cell in coadd.bounds.missing
             missing += gone
-            assert np.all(coadd.mask.get("NO_DATA")[here] == gone)
-            assert np.all(np.isnan(coadd.image.array[here]) == gone)
-            assert np.all(np.isnan(coadd.variance.array[here]) == gone)
-            if kind == "template_coadd":
-                assert not gone
+            here = no_data[coadd.grid.bbox_of(cell).slice_within(coadd.bbox)]
+            assert np.all(here) if gone else not here[25, 25]
+        assert kind == "deep_coadd" or not np.any(no_data)
     assert missing > 0
 
 
@@ -151,6 +150,11 @@ def all_cells(coadd):
 
 def test_provenance_is_what_covers_the_cell(mini_survey, coadds):
     plans = {plan.visit: plan for plan in mini_survey.visits}
+    regions = {
+        (plan.visit, detector): detector_region(mini_survey.config, plan, detector)
+        for plan in mini_survey.visits
+        for detector in (0, 1)
+    }
     for (kind, _, band), coadd in coadds.items():
         if kind != "deep_coadd":
             continue
@@ -164,8 +168,7 @@ def test_provenance_is_what_covers_the_cell(mini_survey, coadds):
             vector = UnitVector3d(*sky.cartesian.xyz.value)
             for plan in mini_survey.visits:
                 for detector in (0, 1):
-                    region = detector_region(mini_survey.config, plan, detector)
-                    if plan.band == band and region.contains(vector):
+                    if plan.band == band and regions[plan.visit, detector].contains(vector):
                         expected.add((cell.i, cell.j, plan.visit, detector))
         # The region has a pixel of padding, so a centre at an edge may differ.
         assert len(listed ^ expected) <= 3
@@ -185,7 +188,7 @@ def test_psf_and_depth_follow_the_inputs(mini_survey, coadds):
         radius = 2.0 / np.sqrt(ratio**-0.25 - 1.0)
         assert 2 * radius * np.sqrt(2**0.25 - 1) == pytest.approx(fwhm / 0.2, rel=1e-5)
         variance = coadd.variance.array[box.slice_within(coadd.bbox)]
-        assert np.min(variance) == pytest.approx(1.0 / np.sum(table["weight"]), rel=0.01)
+        assert np.nanmin(variance) == pytest.approx(1.0 / np.sum(table["weight"]), rel=0.01)
         moment = MoffatField(fwhm_px=float(plans[int(table["visit"][0])].fwhm) / 0.2).moments(x=0, y=0)[0]
         assert table["psf_shape_xx"][0] == pytest.approx(moment)
 
@@ -261,7 +264,7 @@ def test_rejected_weight_is_what_inputs_do_not_reach(mini_survey, coadds):
             expected[box.slice_within(coadd.bbox)] += share * lost.reshape(box.shape)
     # Outlines are straight, the true edges are bowed by half a pixel.
     assert np.count_nonzero(np.abs(fraction - expected)[good] > 0.01) < 0.005 * fraction.size
-    assert 0.3 < np.max(fraction[good]) < 1.0
+    assert 0.3 < np.max(fraction[good]) < 0.999
 
 
 def test_coadd_is_the_same_again(mini_survey):

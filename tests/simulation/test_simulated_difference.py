@@ -53,14 +53,12 @@ def measure(survey, images, kinds):
     rows = np.flatnonzero(np.isin(survey.truth["kind"], kinds))
     for (plan, _), (image, _) in images.items():
         point = image.sky_projection.sky_to_pixel(survey.truth_positions(plan.mid))
-        change = survey.truth_fluxes(plan.band, plan.mid) - survey.truth_fluxes(
-            plan.band, survey.template_time
-        )
+        now, then = (survey.truth_fluxes(plan.band, time) for time in (plan.mid, survey.template_time))
         for row in rows:
             found = psf_flux(image, x=float(point.x[row]), y=float(point.y[row]))
             if found is not None:
                 flux, error = found
-                yield plan, row, (flux - change[row].to_value(u.nJy)) / error, flux / error
+                yield plan, row, (flux - (now - then)[row].to_value(u.nJy)) / error, flux / error
 
 
 def test_constant_stars_vanish(mini_survey, images):

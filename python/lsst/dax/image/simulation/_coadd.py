@@ -135,15 +135,17 @@ def make_deep_coadd(
     Notes
     -----
     A cell takes every detector that covers its centre, weighted by the
-    inverse variance of blank sky.  Its PSF is round with the weighted mean FWHM of its
-    visits, and constant within the cell: a source on an edge is drawn with
-    one PSF on each side.  Sources that change have their weighted mean flux
-    and leave one image per visit at the position of that time.  The noise is
-    white with the variance of the plane, and that of a cell is the same in every
-    patch that has it.  Where a contribution to a cell does
-    not reach a pixel, the pixel has the noise and the flux of a full one, but
-    REJECTED and INEXACT_PSF are set and ``mask_fractions`` tells the lost
-    weight.  Cells without a contribution are missing (NaN, NO_DATA).
+    inverse variance of blank sky.  Its PSF is round with the weighted mean
+    FWHM of its visits, and constant within the cell: a source on an edge is
+    drawn with one PSF on each side.  Sources that change have their weighted
+    mean flux and leave one image per visit at the position of that time.  The
+    noise is white with the variance of the plane, and that of a cell is the
+    same in every patch that has it.
+
+    Where a contribution to a cell does not reach a pixel, the pixel has the
+    noise and the flux of a full one, but REJECTED and INEXACT_PSF are set and
+    ``mask_fractions`` tells the lost weight.  Pixels that none reaches and
+    cells without a contribution are NaN and NO_DATA.
     """
     definition = config.sky_map.patch_definition(patch)
     contributions = make_contributions(config, [plan for plan in plans if plan.band == band])
@@ -163,11 +165,15 @@ def make_deep_coadd(
         psf = MoffatField(fwhm_px=fwhm / config.pixel_scale)
         bbox = definition.cells.bbox_of(cell)
         model = draw_sources(still, psf=psf, bbox=bbox)
+        lost = np.zeros(bbox.shape)
         for item in items:
+            share = item.weight / total
             sources = moving[item.contribution.plan.visit]
-            model += item.weight / total * draw_sources(sources, psf=psf, bbox=bbox)
-            lost = ~_inside(item.contribution.polygon, bbox)
-            rejected[bbox.slice_within(definition.outer_bbox)] += item.weight / total * lost
+            model += share * draw_sources(sources, psf=psf, bbox=bbox)
+            lost += share * ~_inside(item.contribution.polygon, bbox)
+        rejected[bbox.slice_within(definition.outer_bbox)] = lost
+        # The shares add up to 1 to rounding: no contribution reaches these.
+        model[lost > 1.0 - 1e-9] = np.nan
         gain = BANDS[band].nanojansky_per_electron / len(items)
         canvas.fill(cell, model=model, variance=1.0 / total + gain * model, psf=psf)
     planes = {"REJECTED": rejected > 0, "INEXACT_PSF": rejected > 0}
@@ -272,7 +278,7 @@ class _Canvas:
         )
 
     def fill(self, cell: CellIJ, *, model: FloatArray, variance: FloatArray, psf: MoffatField) -> None:
-        """Write one cell, with its noise.
+        """Write one cell, with its noise; NaN in ``model`` and ``variance`` is no data.
 
         The noise is seeded by the place of the cell in the tract: a cell in
         the border of a patch is the same pixels as in the next patch.
@@ -286,7 +292,7 @@ class _Canvas:
         self.image[where] = model + noise[0]
         self.noise[where] = noise[1]
         self.variance[where] = variance
-        self.detected[where] = model > 3.0 * math.sqrt(float(np.median(variance)))
+        self.detected[where] = model > 3.0 * math.sqrt(float(np.nanmedian(variance)))
         picture = make_psf_picture(psf, x=0.0, y=0.0, size=GRID_SIZE)
         self.psf[cell.i, cell.j] = picture / np.sum(picture)
         self.aperture_correction[cell.i, cell.j] = 1.0 / np.sum(picture)
