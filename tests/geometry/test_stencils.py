@@ -22,7 +22,15 @@ from lsst.dax.image.errors import (
 )
 from lsst.dax.image.geometry import CircleStencil, EdgePolicy, PolygonStencil, RangeStencil
 
-from ..support.oracles import circle_edge, make_projection, polygon_edge, sky_of_pixels, within_circle
+from ..support.oracles import (
+    circle_edge,
+    make_projection,
+    polygon_edge,
+    sky_of_pixels,
+    within_circle,
+    within_polygon,
+    within_range,
+)
 from ..support.testdata import testdata
 
 IMAGE = Box.factory[0:100, 0:100]
@@ -335,3 +343,44 @@ def test_pixels_count_by_their_area_where_the_outline_has_no_samples():
     assert pixels.bbox == expected
     covered = np.nonzero(pixels.covered)
     assert covered[0].min() > 0  # the first row is touched, and no centre in it covered
+
+
+@pytest.mark.parametrize("edge", EdgePolicy)
+def test_edge_that_runs_close_by_the_pole_of_a_map(edge):
+    # In CAR its right ascension changes by 180 degrees from sample to sample,
+    # like that of an edge across the seam; yet all of it is on the map.
+    projection = make_projection(ra=0.0, dec=0.0, code="CAR", scale_arcsec=3600.0, crpix=(179.5, 89.5))
+    bbox = Box.factory[0:200, -20:380]
+    vertices = SkyCoord([300.03, 119.97, 30.0], [60.0, 60.0, 50.0], unit="deg")
+    pixels = PolygonStencil(vertices).to_pixels(projection, bbox, edge=edge)
+    sky = sky_of_pixels(projection, bbox)
+    # The oracle cannot tell a point from the opposite one.
+    expected = within_polygon(sky, vertices=vertices) & (sky.dec.deg > 0.0)
+    assert not pixels.is_clipped
+    assert np.count_nonzero(expected) == np.count_nonzero(pixels.covered) > 1000
+    assert np.array_equal(pixels.covered, expected[pixels.bbox.slice_within(bbox)])
+
+
+@pytest.mark.parametrize(
+    ("code", "stencil"),
+    [
+        ("MOL", CircleStencil(SkyCoord(210.0, -15.0, unit="deg"), 170.0 * u.deg)),
+        ("ARC", RangeStencil(ra=(151.3 * u.deg, 248.9 * u.deg), dec=(-23.7 * u.deg, 85.1 * u.deg))),
+        ("ZEA", RangeStencil(ra=(70.0 * u.deg, 260.0 * u.deg), dec=(None, 57.0 * u.deg))),
+    ],
+)
+def test_outline_within_what_it_covers(code, stencil):
+    # A hole in a map whose corners are off the sky; and shapes that hold the
+    # opposite point of the map, which is all of its rim.
+    projection = make_projection(ra=20.0, dec=0.0, code=code, scale_arcsec=7200.0, crpix=(95.0, 95.0))
+    bbox = Box.factory[0:190, 0:190]
+    sky = sky_of_pixels(projection, bbox)
+    with np.errstate(invalid="ignore"):
+        if isinstance(stencil, CircleStencil):
+            expected = within_circle(sky, center=stencil.center, radius_deg=170.0)
+        else:
+            ra, dec = (tuple(angle.deg for angle in pair) for pair in (stencil.ra, stencil.dec))
+            expected = within_range(sky, ra=ra, dec=dec)
+    pixels = stencil.to_pixels(projection, bbox)
+    assert np.count_nonzero(expected) == np.count_nonzero(pixels.covered) > 1000
+    assert np.array_equal(pixels.covered, expected[pixels.bbox.slice_within(bbox)])

@@ -199,7 +199,12 @@ class SkyStencil(Stencil):
             box, is_clipped = spanned, False
         else:
             touched = self._touched_box(outline, spanned, pixels, bbox)
-            box, is_clipped = apply_edge_policy(self, spanned, touched, bbox, edge)
+            # An edge that runs close by a pole may jump across a map.  What
+            # touches no side of the image does not reach past it all the same.
+            if spanned is None and touched is not None and is_within(touched, bbox):
+                box, is_clipped = touched, False
+            else:
+                box, is_clipped = apply_edge_policy(self, spanned, touched, bbox, edge)
         check_size(self, box, max_pixels)
         return PixelStencil(self, box, bbox, is_clipped, sky_projection)
 
@@ -207,15 +212,15 @@ class SkyStencil(Stencil):
         """Return the box of the outline, unless the stencil is outside of it.
 
         The outline of a stencil that is larger than a hemisphere may be a
-        small hole in the covered image.  Then a corner of the image that is
-        not within the box of the outline is covered.
+        small hole in the covered image, and that of one around the opposite
+        point of an all-sky map lies within it.  Then points of the image that
+        are not within the box of the outline are covered.
         """
         spanned = outline.bbox
         if spanned is None:
             return None
-        x, y = np.array([bbox.x.min, bbox.x.max] * 2), np.repeat([bbox.y.min, bbox.y.max], 2)
-        beyond = ~spanned.contains(x=x, y=y)
-        lon, lat = pixels.to_lon_lat(x=x[beyond].astype(np.float64), y=y[beyond].astype(np.float64))
+        x, y = _probes(spanned, bbox)
+        lon, lat = pixels.to_lon_lat(x=x, y=y)
         return None if np.any(self.covers_lon_lat(lon, lat)) else spanned
 
     def _touched_box(
@@ -235,9 +240,23 @@ class SkyStencil(Stencil):
         return spanned.intersection(bbox)
 
 
+def _probes(spanned: Box, bbox: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return pixels of an image that are outside of a box: next to it, and anywhere."""
+    columns = np.concatenate([np.linspace(bbox.x.min, bbox.x.max, 9), [spanned.x.min - 1, spanned.x.max + 1]])
+    rows = np.concatenate([np.linspace(bbox.y.min, bbox.y.max, 9), [spanned.y.min - 1, spanned.y.max + 1]])
+    x, y = (grid.ravel() for grid in np.meshgrid(np.round(columns), np.round(rows)))
+    beyond = bbox.contains(x=x, y=y) & ~spanned.contains(x=x, y=y)
+    return x[beyond], y[beyond]
+
+
 def overlaps(a: Box, b: Box) -> bool:
     """Tell whether two boxes have a pixel in common."""
     return a.x.start < b.x.stop and b.x.start < a.x.stop and a.y.start < b.y.stop and b.y.start < a.y.stop
+
+
+def is_within(inner: Box, outer: Box) -> bool:
+    """Tell whether a box keeps a pixel away from every side of another."""
+    return min(outer.shape) > 2 and outer.padded(-1).contains(inner)
 
 
 def apply_edge_policy(
