@@ -6,6 +6,7 @@ __all__ = ("shared_mini_survey",)
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def shared_mini_survey(tmp_path_factory: pytest.TempPathFactory) -> MiniSurvey:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = directory / "mini_survey.done"
         if not done.exists():
+            # What a failed attempt has left would hide its error behind another.
+            shutil.rmtree(root, ignore_errors=True)
             make_mini_survey(root)
             done.touch()
     return MiniSurvey.load(root)

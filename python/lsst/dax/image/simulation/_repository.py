@@ -6,6 +6,7 @@ __all__ = ("make_mini_survey",)
 
 import json
 from pathlib import Path
+from typing import cast
 
 import astropy.units as u
 import numpy as np
@@ -292,9 +293,10 @@ def _find_templates(
     for patch in survey.patches:
         outline = patch_polygon_in_detector(survey.config, patch, scene.sky_projection)
         inside = np.asarray(outline.contains(x=x, y=y))
-        overlap = outline.intersection(Polygon.from_box(scene.bbox))
-        if not (np.any(inside) and isinstance(overlap, Polygon)):
+        if not np.any(inside):
             continue
+        # Two convex outlines that share a pixel overlap in one polygon.
+        overlap = cast("Polygon", outline.intersection(Polygon.from_box(scene.bbox)))
         covered |= inside
         ref = templates[plan.band, patch]
         infos.append(
