@@ -21,7 +21,7 @@ __all__ = (
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import astropy.io.fits
 from astropy.time import Time
@@ -29,8 +29,9 @@ from astropy.time import Time
 from lsst.daf.butler import DatasetRef, FileIntegrityError, MissingDatasetTypeError
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
+from lsst.resources import ResourcePath
 
-from ..container import read_primary_header
+from ..container import check_primary_counts, read_primary_header
 from ..errors import (
     DatasetNotFoundError,
     InputDataError,
@@ -53,7 +54,11 @@ class ImageGeometry:
     """Pixels that the image has."""
 
 
-def fetch_geometry(butler: ReadsDatasets, ref: DatasetRef) -> ImageGeometry:
+class _ReadsAndLocates(ReadsDatasets, LocatesDatasets, Protocol):
+    """A Butler that reads datasets and knows where they are."""
+
+
+def fetch_geometry(butler: _ReadsAndLocates, ref: DatasetRef) -> ImageGeometry:
     """Read where an image is, without its pixels.
 
     Parameters
@@ -78,6 +83,7 @@ def fetch_geometry(butler: ReadsDatasets, ref: DatasetRef) -> ImageGeometry:
     """
     _check_image_like(ref)
     parent = ref.makeCompositeRef() if ref.isComponent() else ref
+    _check_file(butler, parent)
     sky_projection = _get(butler, parent.makeComponentRef("sky_projection"))
     if sky_projection is None:
         raise UnsupportedProductError(f"{_name(parent)} has no sky projection.")
@@ -230,9 +236,7 @@ def fetch_primary_header(butler: LocatesDatasets, ref: DatasetRef) -> astropy.io
         Raised if the file is missing or its header is unusable.
     """
     uri = butler.getURI(_composite(ref))
-    if not uri.getExtension().startswith((".fit", ".fz")):
-        return astropy.io.fits.Header()
-    return read_primary_header(uri)
+    return read_primary_header(uri) if _is_fits(uri) else astropy.io.fits.Header()
 
 
 def fetch_time(butler: FindsDatasets, ref: DatasetRef) -> Time | None:
@@ -350,7 +354,7 @@ def is_single_plane(ref: DatasetRef) -> bool:
     return issubclass(_check_image_like(ref), Image | Mask)
 
 
-def _check_image_like(ref: DatasetRef) -> type[GeneralizedImage]:
+def _check_image_like(ref: DatasetRef) -> type[Image | Mask | MaskedImage]:
     """Return the Python type of an image-like dataset, or raise."""
     storage_class = ref.datasetType.storageClass
     try:
@@ -360,9 +364,10 @@ def _check_image_like(ref: DatasetRef) -> type[GeneralizedImage]:
             f"{_name(ref)} has storage class {storage_class.name!r}, whose Python type cannot be imported "
             f"here ({error}); storage classes of lsst.images are needed."
         ) from error
-    if not issubclass(pytype, GeneralizedImage):
+    if not issubclass(pytype, Image | Mask | MaskedImage):
         raise UnsupportedProductError(
-            f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut."
+            f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut; an Image, a Mask "
+            f"or a MaskedImage of lsst.images is needed."
         )
     return pytype
 
@@ -375,6 +380,21 @@ def _psf_cells(butler: ReadsDatasets, ref: DatasetRef, bbox: Box) -> list[Any]:
 def _composite(ref: DatasetRef) -> DatasetRef:
     """Return the dataset that a component belongs to, or the dataset."""
     return ref.makeCompositeRef() if ref.isComponent() else ref
+
+
+def _check_file(butler: LocatesDatasets, ref: DatasetRef) -> None:
+    """Look at a file's first header before astropy believes its counts."""
+    try:
+        uri = butler.getURI(ref)
+        if _is_fits(uri):
+            check_primary_counts(uri)
+    except FileNotFoundError as error:
+        raise InputDataError(f"{_name(ref)} is registered, but its file is gone: {error}") from error
+
+
+def _is_fits(uri: ResourcePath) -> bool:
+    """Tell whether a file's name is that of a FITS file."""
+    return uri.getExtension().startswith((".fit", ".fz"))
 
 
 def _get(butler: ReadsDatasets, ref: DatasetRef, bbox: Box | None = None) -> Any:
