@@ -17,6 +17,8 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 from tests.support.dp2 import CENTER as DP2_CENTER
 from tests.support.dp2 import COADD_ID, open_dp2
+from tests.support.scenes import CENTER as SCENE_CENTER
+from tests.support.scenes import make_masked_image
 
 from lsst.dax.image.cutouts import Detail, EdgePolicy, fetch_cutout, fetch_stamps
 from lsst.dax.image.errors import (
@@ -26,8 +28,8 @@ from lsst.dax.image.errors import (
     StencilNotContainedError,
     UnsupportedProductError,
 )
-from lsst.dax.image.geometry import CircleStencil, PixelBoxStencil
-from lsst.dax.image.repository import FitsImageFormatter, find_datasets
+from lsst.dax.image.geometry import CircleStencil, PixelBoxStencil, PolygonStencil
+from lsst.dax.image.repository import FitsImageFormatter, find_dataset, find_datasets
 from lsst.dax.image.simulation import MiniSurvey
 
 DATASET_TYPES = ("visit_image", "difference_image", "deep_coadd", "template_coadd")
@@ -335,3 +337,61 @@ def test_motion_needs_the_time_of_the_image(mini_butler: Butler) -> None:
     star = SkyCoord(1 * u.deg, 1 * u.deg, pm_ra_cosdec=1 * u.mas / u.yr, pm_dec=0 * u.mas / u.yr)
     with pytest.raises(RequestError, match="time of the image is not known"):
         list(fetch_stamps(mini_butler, [one_of(mini_butler, "deep_coadd")], star, epoch=CREATED))
+
+
+# Other storage classes
+
+
+@pytest.fixture
+def plain_types(tmp_path: Path) -> Iterator[Butler]:
+    """A repository with an image, a mask and a masked image, each by itself."""
+    root = str(tmp_path / "repo")
+    Butler.makeRepo(root)
+    with Butler.from_config(root, run="plain") as butler:
+        masked_image = make_masked_image()
+        for name, storage_class, value in (
+            ("an_image", "ImageV2", masked_image.image),
+            ("a_mask", "MaskV2", masked_image.mask),
+            ("a_masked_image", "MaskedImageV2", masked_image),
+            ("a_number", "StructuredDataDict", {"a": 1}),
+        ):
+            dataset_type = DatasetType(name, (), storage_class, universe=butler.dimensions)
+            butler.registry.registerDatasetType(dataset_type)
+            butler.put(value, name)
+        yield butler
+
+
+@pytest.mark.parametrize("detail", Detail)
+def test_plain_images_and_masks_are_cut_too(plain_types: Butler, detail: Detail) -> None:
+    whole = make_masked_image()
+    stencil = CircleStencil(SCENE_CENTER, 3 * u.arcsec)
+    for name, expected in (("an_image", whole.image), ("a_masked_image", whole)):
+        cutout = fetch_cutout(plain_types, find_dataset(plain_types, name, {}), stencil, detail=detail)
+        reduced = whole.image if detail is Detail.IMAGE else expected
+        assert_same_pixels(cutout.image, reduced[cutout.bbox])
+        assert type(cutout.image) is type(reduced)
+        assert cutout.image.sky_projection == whole.sky_projection
+
+
+def test_a_mask_is_cut_by_itself(plain_types: Butler) -> None:
+    ref = find_dataset(plain_types, "a_mask", {})
+    cutout = fetch_cutout(plain_types, ref, CircleStencil(SCENE_CENTER, 3 * u.arcsec)).mask_outside()
+    assert cutout.image.get("OUTSIDE_STENCIL").any()
+    assert np.array_equal(cutout.image.get("BAD"), make_masked_image().mask[cutout.bbox].get("BAD"))
+
+
+def test_a_dataset_that_is_no_image_is_refused(plain_types: Butler) -> None:
+    ref = find_dataset(plain_types, "a_number", {})
+    with pytest.raises(UnsupportedProductError, match=r"a_number .* 'StructuredDataDict' objects"):
+        fetch_cutout(plain_types, ref, CircleStencil(SCENE_CENTER, 3 * u.arcsec))
+
+
+def test_a_polygon_of_many_vertices_is_written_whole(mini_butler: Butler, tmp_path: Path) -> None:
+    ref = one_of(mini_butler, "visit_image")
+    angles = np.arange(150) * 2.4 * u.deg
+    vertices = middle_of(mini_butler, ref).directional_offset_by(angles, 4 * u.arcsec)
+    uri = fetch_cutout(mini_butler, ref, PolygonStencil(vertices)).write(tmp_path / "cutout.fits")
+    header = astropy.io.fits.getheader(uri.ospath)
+    assert header["ST_TYPE"] == "POLYGON"
+    assert header["ST_RA149"] == pytest.approx(vertices[149].ra.deg)
+    assert header["ST_DEC000"] == pytest.approx(vertices[0].dec.deg)

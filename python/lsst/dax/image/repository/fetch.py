@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import astropy.io.fits
+import numpy as np
+import starlink.Ast
 from astropy.time import Time
 
 from lsst.daf.butler import DatasetRef, FileIntegrityError, MissingDatasetTypeError
@@ -87,7 +89,9 @@ def fetch_geometry(butler: _ReadsAndLocates, ref: DatasetRef) -> ImageGeometry:
     sky_projection = _get(butler, parent.makeComponentRef("sky_projection"))
     if sky_projection is None:
         raise UnsupportedProductError(f"{_name(parent)} has no sky projection.")
-    return ImageGeometry(sky_projection, _get(butler, parent.makeComponentRef("bbox")))
+    bbox = _get(butler, parent.makeComponentRef("bbox"))
+    _check_projection(sky_projection, bbox, parent)
+    return ImageGeometry(sky_projection, bbox)
 
 
 def fetch_image(
@@ -390,6 +394,18 @@ def _check_file(butler: LocatesDatasets, ref: DatasetRef) -> None:
             check_primary_counts(uri)
     except FileNotFoundError as error:
         raise InputDataError(f"{_name(ref)} is registered, but its file is gone: {error}") from error
+
+
+def _check_projection(sky_projection: SkyProjection[Any], bbox: Box, ref: DatasetRef) -> None:
+    """Use a projection once, because a damaged one is read without complaint."""
+    to_sky, to_pixel = sky_projection.pixel_to_sky_transform, sky_projection.sky_to_pixel_transform
+    try:
+        lon, lat = to_sky.apply_forward(x=np.array([bbox.x.center]), y=np.array([bbox.y.center]))
+        if np.abs(lat) > 0.5 * np.pi + 1e-9:  # NaN is fine: the centre of an all-sky map may be off the sky
+            raise InputDataError(f"{_name(ref)} has a sky projection with declinations of {np.degrees(lat)} deg.")
+        to_pixel.apply_forward(x=lon, y=lat)
+    except starlink.Ast.AstError as error:
+        raise InputDataError(f"{_name(ref)} has a sky projection that cannot be used: {error}") from error
 
 
 def _is_fits(uri: ResourcePath) -> bool:
