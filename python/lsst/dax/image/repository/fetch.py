@@ -370,8 +370,8 @@ def _check_image_like(ref: DatasetRef) -> type[Image | Mask | MaskedImage]:
         ) from error
     if not issubclass(pytype, Image | Mask | MaskedImage):
         raise UnsupportedProductError(
-            f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut; an Image, a Mask "
-            f"or a MaskedImage of lsst.images is needed."
+            f"{_name(ref)} holds {storage_class.name!r} objects, which have no pixels to cut; an Image, "
+            f"a Mask or a MaskedImage of lsst.images is needed."
         )
     return pytype
 
@@ -402,7 +402,7 @@ def _check_projection(sky_projection: SkyProjection[Any], bbox: Box, ref: Datase
     try:
         lon, lat = to_sky.apply_forward(x=np.array([bbox.x.center]), y=np.array([bbox.y.center]))
         if np.abs(lat) > 0.5 * np.pi + 1e-9:  # NaN is fine: the centre of an all-sky map may be off the sky
-            raise InputDataError(f"{_name(ref)} has a sky projection with declinations of {np.degrees(lat)} deg.")
+            raise InputDataError(f"{_name(ref)} has a sky projection with a declination of {np.degrees(lat)}.")
         to_pixel.apply_forward(x=lon, y=lat)
     except starlink.Ast.AstError as error:
         raise InputDataError(f"{_name(ref)} has a sky projection that cannot be used: {error}") from error

@@ -1,0 +1,138 @@
+"""Judge many damaged files in a process of its own, which may die of one."""
+
+from __future__ import annotations
+
+__all__ = ("run_seeds",)
+
+import multiprocessing
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from .fuzzing import Result, Source, Verdict, check_seed, make_sources, run_reference
+
+MEMORY = 2 * 1024**3
+"""Bytes of address space that a damaged file may make a reader ask for."""
+
+START_SECONDS = 300.0
+FILE_SECONDS = 60.0
+"""One damaged file takes some 50 ms; longer than this is a hang."""
+
+READY = "ready"
+ALIVE = "alive"
+UNKNOWN = "?"
+"""What is known of a file whose reader died."""
+
+
+def run_seeds(root: Path, seeds: Sequence[int], *, always_compare: bool = False) -> Iterator[Result]:
+    """Judge one damaged file per seed.
+
+    Parameters
+    ----------
+    root
+        Root of a mini survey, which is only read.
+    seeds
+        Seeds, each of which is one damaged file.
+    always_compare
+        Passed to `check_seed`.
+
+    Yields
+    ------
+    result
+        One per seed.  The death of the process, by a signal or by the time
+        limit, is a violation of the seed at hand; a new process goes on with
+        the next one.
+    """
+    remaining = list(seeds)
+    while remaining:
+        with _start(_judge_all, root, remaining, always_compare) as (connection, process):
+            while remaining:
+                seed = remaining.pop(0)
+                answer = _receive(connection, process)
+                if isinstance(answer, Result):
+                    yield answer
+                else:
+                    yield _judge_death(root, seed, death=answer)
+                    break
+
+
+@contextmanager
+def _start(target: Callable[..., None], *args: Any) -> Iterator[tuple[Connection, SpawnProcess]]:
+    """Run a function in a process of its own until it is ready."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(theirs, *args), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(START_SECONDS) or ours.recv() != READY:
+            raise RuntimeError("The fuzzing process did not start.")
+        yield ours, process
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _receive(connection: Connection, process: SpawnProcess) -> Any:
+    """Return the next answer or, if the process dies first, how: a `str`."""
+    try:
+        if connection.poll(FILE_SECONDS):
+            return connection.recv()
+        return f"no answer within {FILE_SECONDS} s"
+    except (EOFError, ConnectionResetError):
+        process.join()
+        return f"exit code {process.exitcode}"
+
+
+def _judge_death(root: Path, seed: int, *, death: str) -> Result:
+    """Tell whether the reference reader lives through a file that killed us."""
+    with _start(_run_reference, root, seed) as (connection, process):
+        theirs = _receive(connection, process)
+    verdict = Verdict.VIOLATION if theirs == ALIVE else Verdict.DIES_TOO
+    text = f"{death}; the reference reader: {theirs}"
+    return Result(seed, UNKNOWN, UNKNOWN, verdict, text, FILE_SECONDS)
+
+
+def _judge_all(connection: Connection, root: Path, seeds: Sequence[int], always_compare: bool) -> None:
+    """Judge seeds until there are none, and send each result."""
+    with _sources(root) as (sources, folder):
+        connection.send(READY)
+        for seed in seeds:
+            connection.send(check_seed(sources, seed, folder, always_compare=always_compare))
+
+
+def _run_reference(connection: Connection, root: Path, seed: int) -> None:
+    """Read one damaged file with the reference reader, and say so if that worked."""
+    with _sources(root) as (sources, folder):
+        connection.send(READY)
+        run_reference(sources, seed, folder)
+        connection.send(ALIVE)
+
+
+@contextmanager
+def _sources(root: Path) -> Iterator[tuple[list[Source], Path]]:
+    """Make the sound files, then limit the memory."""
+    from lsst.dax.image.simulation import MiniSurvey
+
+    with (
+        tempfile.TemporaryDirectory(prefix="dax-image-fuzz-") as name,
+        MiniSurvey.load(root).open() as butler,
+    ):
+        sources = make_sources(butler, Path(name))
+        _limit_memory()
+        yield sources, Path(name)
+
+
+def _limit_memory() -> None:
+    """Make an absurd allocation fail here, and not take the machine along."""
+    status = Path("/proc/self/status")
+    if not status.exists():  # where there is no /proc, the limit does not hold either
+        return
+    used = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmSize"))
+    resource.setrlimit(resource.RLIMIT_AS, (1024 * used + MEMORY, resource.RLIM_INFINITY))

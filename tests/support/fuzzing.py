@@ -1,0 +1,446 @@
+"""Cut from damaged files, and judge what came back.
+
+The verdict on a damaged file never depends on what an undamaged one holds:
+`lsst.images` (for plain FITS files, astropy) reads the same damaged file, and
+either the cutout has the very pixels that it finds, or there is none.
+"""
+
+from __future__ import annotations
+
+__all__ = ("Result", "Source", "Verdict", "check_seed", "make_sources", "run_reference")
+
+import contextlib
+import dataclasses
+import enum
+import io
+import time
+import uuid
+import warnings
+from pathlib import Path
+
+import astropy.io.fits
+import astropy.units as u
+import numpy as np
+import starlink.Ast
+from astropy.coordinates import SkyCoord
+from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
+from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
+from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
+from lsst.images.serialization import open_archive, write_archive
+
+from lsst.dax.image.container import read_plain_image, read_primary_header
+from lsst.dax.image.cutouts import Detail, fetch_cutout, fetch_stamps
+from lsst.dax.image.errors import DaxImageError, InputDataError, InternalError
+from lsst.dax.image.geometry import CircleStencil, EdgePolicy, PixelBoxStencil, Stencil
+from lsst.dax.image.repository import find_datasets
+
+from .mutations import Layout, Mutant, mutate, read_layout
+from .scenes import make_wcs
+
+RECORDS = "file_datastore_records"
+PLAIN_FORMATTER = "lsst.dax.image.repository.fits_image.FitsImageFormatter"
+SUBSET = Box.factory[37:70, 50:93]
+"""The box of most cutouts, relative to the image."""
+
+
+class Verdict(enum.StrEnum):
+    """What became of one damaged file."""
+
+    SAME = enum.auto()
+    """The pixels that the reference reader finds."""
+
+    REFUSED = enum.auto()
+    """`InputDataError`; the reference reader fails too, or was not asked."""
+
+    STRICTER = enum.auto()
+    """`InputDataError` where the reference reader finds pixels: allowed."""
+
+    DIES_TOO = enum.auto()
+    """The process died, and so does one that only runs the reference reader:
+    a fault of compiled code that both of them call."""
+
+    OFF_IMAGE = enum.auto()
+    """The damaged file says that the image is elsewhere, to both readers."""
+
+    VIOLATION = enum.auto()
+    """Anything else."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The verdict on one seed."""
+
+    seed: int
+    source: str
+    damage: str
+    verdict: Verdict
+    explanation: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A sound file and how to read it."""
+
+    name: str
+    butler: Butler
+    data: bytes
+    layout: Layout
+    ref: DatasetRef
+    info: StoredFileInfo
+    bbox: Box
+    sky_projection: SkyProjection
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a FITS file without the tree of `lsst.images`."""
+        return self.layout.json is None
+
+    def make_ref(self, path: Path, size: int) -> DatasetRef:
+        """Return a reference to a file that no repository has seen.
+
+        It has an identifier of its own, so that no cache of an earlier file
+        can answer for this one.
+        """
+        info = self.info.update(path=path.as_uri(), file_size=size)
+        return self.ref.replace(id=uuid.uuid4(), datastore_records={RECORDS: [info]})
+
+
+def make_sources(butler: Butler, folder: Path) -> list[Source]:
+    """Return sound files of every kind, from a mini survey and from numpy.
+
+    Parameters
+    ----------
+    butler
+        Butler of a mini survey.
+    folder
+        Where to put files that the survey does not have.
+    """
+    sources = []
+    for name in ("visit_image", "difference_image", "deep_coadd"):
+        ref = find_datasets(butler, name)[0]
+        path = Path(butler.getURI(ref).ospath)
+        sources.append(_make_source(f"{name}, lossy", butler, ref, path))
+        if name != "difference_image":
+            again = folder / f"{name}.fits"
+            image = butler.get(ref)
+            # Without the stored tiles, the pixels are compressed anew: GZIP_2.
+            image._opaque_metadata = type(image._opaque_metadata)()
+            write_archive(image, str(again))
+            sources.append(_make_source(f"{name}, lossless", butler, ref, again))
+    plain_butler, plain_ref = _make_plain_repository(folder / "plain")
+    for name, data in _make_plain_files().items():
+        path = folder / f"{name}.fits"
+        path.write_bytes(data)
+        sources.append(_make_source(f"plain, {name}", plain_butler, plain_ref, path))
+    return sources
+
+
+def _make_plain_repository(root: Path) -> tuple[Butler, DatasetRef]:
+    """Make a repository that knows a type of plain image, and a reference of it."""
+    Butler.makeRepo(str(root))
+    with Butler.from_config(str(root), writeable=True) as writer:
+        plain_type = DatasetType("plain_image", (), "ImageV2", universe=writer.dimensions)
+        writer.registry.registerDatasetType(plain_type)
+    data_id = DataCoordinate.make_empty(plain_type.dimensions.universe)
+    return Butler.from_config(str(root)), DatasetRef(plain_type, data_id, run="plain")
+
+
+def _make_source(name: str, butler: Butler, ref: DatasetRef, path: Path) -> Source:
+    """Describe a sound file."""
+    data = path.read_bytes()
+    layout = read_layout(data)
+    storage_class = ref.datasetType.storageClass
+    formatter = "lsst.images.formatters.GenericFormatter" if layout.json else PLAIN_FORMATTER
+    info = StoredFileInfo(formatter, path.as_uri(), storage_class, None, None, len(data))
+    part = fetch_cutout(
+        butler,
+        ref.replace(datastore_records={RECORDS: [info]}),
+        PixelBoxStencil(Box.factory[-(10**6) : 10**6, -(10**6) : 10**6]),
+        detail=Detail.IMAGE,
+    )
+    return Source(name, butler, data, layout, ref, info, part.bbox, part.image.sky_projection)
+
+
+def _make_plain_files() -> dict[str, bytes]:
+    """Return plain FITS files of 120 x 150 pixels, one per way of storing them."""
+    box = Box.factory[0:120, 0:150]
+    header = make_wcs(bbox=box).to_header()
+    header["BUNIT"] = "nJy"
+    rng = np.random.default_rng(20261124)
+    pixels = rng.normal(100.0, 10.0, box.shape).astype(np.float32)
+    whole = pixels.astype(np.int16)
+    primary = astropy.io.fits.PrimaryHDU
+    compressed = astropy.io.fits.CompImageHDU
+    scaled_header = header.copy()
+    scaled_header["BLANK"] = 100
+    scaled = primary(whole, scaled_header)
+    scaled.header["BSCALE"], scaled.header["BZERO"] = 0.5, 7.0
+    hdus = {
+        "float": primary(pixels, header),
+        "scaled integers": scaled,
+        "GZIP_1": compressed(pixels, header, compression_type="GZIP_1", quantize_level=0.0),
+        "GZIP_2": compressed(
+            pixels, header, compression_type="GZIP_2", tile_shape=(32, 40), quantize_level=0
+        ),
+        "RICE_1": compressed(whole, header, compression_type="RICE_1"),
+        "RICE_1, dithered": compressed(
+            pixels, header, compression_type="RICE_1", quantize_method=1, dither_seed=7, tile_shape=(1, 150)
+        ),
+        "PLIO_1": compressed(whole, header, compression_type="PLIO_1"),
+        "HCOMPRESS_1": compressed(whole, header, compression_type="HCOMPRESS_1", tile_shape=(60, 75)),
+    }
+    files = {}
+    for name, hdu in hdus.items():
+        listed = [hdu] if isinstance(hdu, primary) else [primary(), hdu]
+        stream = io.BytesIO()
+        astropy.io.fits.HDUList(listed).writeto(stream)
+        files[name] = stream.getvalue()
+    return files
+
+
+def check_seed(sources: list[Source], seed: int, folder: Path, *, always_compare: bool = False) -> Result:
+    """Damage one file, cut from it and judge the outcome.
+
+    Parameters
+    ----------
+    sources
+        What `make_sources` returned.
+    seed
+        Decides the file, the damage and the cutout.
+    folder
+        Where to put the damaged file; it is removed again.
+    always_compare
+        Whether to ask the reference reader also where the file was refused,
+        which tells ``STRICTER`` from ``REFUSED``.
+    """
+    source, mutant, rng = _make_mutant(sources, seed)
+    path = folder / f"mutant_{seed}.fits"
+    path.write_bytes(mutant.data)
+    begin = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            # Readers warn of damage that they repair; that is no outcome.
+            warnings.simplefilter("ignore")
+            verdict, explanation = _judge(source, path, rng, always_compare=always_compare)
+    finally:
+        path.unlink()
+    return Result(seed, source.name, mutant.damage, verdict, explanation, time.perf_counter() - begin)
+
+
+def run_reference(sources: list[Source], seed: int, folder: Path) -> None:
+    """Read one damaged file with the reference reader alone.
+
+    For a process that may die of it.
+    """
+    source, mutant, _ = _make_mutant(sources, seed)
+    path = folder / f"mutant_{seed}.fits"
+    path.write_bytes(mutant.data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for detail in Detail:
+            # How the reference reader fails is its own affair, as long as it lives.
+            with contextlib.suppress(Exception):
+                sky_projection, bbox = _read_reference_geometry(source, path)
+                _evaluate(sky_projection, np.array([bbox.x.center]), np.array([bbox.y.center]))
+            with contextlib.suppress(Exception):
+                _read_reference(source, path, _subset_of(source), detail)
+
+
+def _make_mutant(sources: list[Source], seed: int) -> tuple[Source, Mutant, np.random.Generator]:
+    """Choose a file and damage it; the generator goes on to choose the cutout."""
+    rng = np.random.default_rng(seed)
+    source = sources[rng.integers(len(sources))]
+    return source, mutate(source.data, source.layout, rng), rng
+
+
+def _subset_of(source: Source) -> Box:
+    """Return the usual box in parent pixels."""
+    start = (source.bbox.y.start + SUBSET.y.start, source.bbox.x.start + SUBSET.x.start)
+    return Box.from_shape(SUBSET.shape, start=start)
+
+
+def _judge(
+    source: Source, path: Path, rng: np.random.Generator, *, always_compare: bool
+) -> tuple[Verdict, str]:
+    """Cut from a damaged file and compare."""
+    size = path.stat().st_size
+    if size != len(source.data) and rng.random() < 0.3:
+        size = len(source.data)  # as the repository would have recorded it
+    ref = source.make_ref(path, size)
+    detail = list(Detail)[rng.integers(len(Detail))]
+    stencil = _choose_stencil(source, rng)
+    # Only a masked image or less can be padded.
+    edge = EdgePolicy.CLIP if detail is Detail.FULL or rng.random() < 0.7 else EdgePolicy.PAD
+    refusal: DaxImageError | None = None
+    try:
+        if source.is_plain and rng.random() < 0.5:
+            read_primary_header(path)
+            image = read_plain_image(path, bbox=SUBSET)
+        else:
+            cutout = fetch_cutout(source.butler, ref, stencil, detail=detail, edge=edge, max_pixels=10**6)
+            image = cutout.image
+    except DaxImageError as error:
+        refusal = error
+    except Exception as error:  # noqa: BLE001  # any other exception is the finding
+        return Verdict.VIOLATION, f"{type(error).__module__}.{type(error).__name__}: {error}"
+    if rng.random() < 0.15 and (trouble := _check_stamps(source, ref)):
+        return Verdict.VIOLATION, trouble
+    if refusal is None:
+        return _compare(image, source, path, detail)
+    if isinstance(refusal, InternalError):
+        return Verdict.VIOLATION, f"{type(refusal).__name__}: {refusal}"
+    if isinstance(refusal, InputDataError):
+        return _judge_refusal(refusal, source, path, detail, asked=always_compare)
+    return _judge_request_error(refusal, source, path, stencil, edge)
+
+
+def _choose_stencil(source: Source, rng: np.random.Generator) -> Stencil:
+    """Return a box of pixels or, at times, a circle on the sky."""
+    box = _subset_of(source)
+    if rng.random() < 0.6:
+        return PixelBoxStencil(box)
+    # Near the corner at times, so that there is something to clip or pad.
+    x, y = (box.x.center, box.y.center) if rng.random() < 0.7 else (box.x.start - 50.0, box.y.center)
+    center: SkyCoord = source.sky_projection.pixel_to_sky(x=np.array(x), y=np.array(y))
+    return CircleStencil(center, 3 * u.arcsec)
+
+
+def _check_stamps(source: Source, ref: DatasetRef) -> str:
+    """Cut stamps; return what was wrong with them, which no damage may cause."""
+    center = SUBSET.y.center + source.bbox.y.start, SUBSET.x.center + source.bbox.x.start
+    x, y = np.array([center[1], center[1] + 5]), np.array([center[0], center[0] - 3])
+    positions = source.sky_projection.pixel_to_sky(x=x, y=y)
+    try:
+        stamps = list(fetch_stamps(source.butler, [ref], positions, size=7))
+    except Exception as error:  # noqa: BLE001  # any exception is the finding
+        return f"fetch_stamps: {type(error).__name__}: {error}"
+    if len(stamps) != 2 or any(stamp.is_good == (stamp.status not in ("OK", "EDGE")) for stamp in stamps):
+        return f"fetch_stamps: {[(stamp.is_good, stamp.status) for stamp in stamps]}"
+    return ""
+
+
+def _judge_refusal(
+    refusal: DaxImageError, source: Source, path: Path, detail: Detail, *, asked: bool
+) -> tuple[Verdict, str]:
+    """Tell whether the reference reader has pixels where we have none."""
+    if not asked:
+        return Verdict.REFUSED, str(refusal)
+    try:
+        _read_reference(source, path, _subset_of(source), detail)
+    except Exception:  # noqa: BLE001  # how the reference reader fails is its own affair
+        return Verdict.REFUSED, str(refusal)
+    return Verdict.STRICTER, str(refusal)
+
+
+def _judge_request_error(
+    refusal: DaxImageError, source: Source, path: Path, stencil: Stencil, edge: EdgePolicy
+) -> tuple[Verdict, str]:
+    """Accept a complaint about the request only where the file itself backs it."""
+    text = f"{type(refusal).__name__}: {refusal}"
+    try:
+        sky_projection, bbox = _read_reference_geometry(source, path)
+        if sky_projection is None:
+            return Verdict.OFF_IMAGE, text
+        stencil.to_pixels(sky_projection, bbox, edge=edge, max_pixels=10**6)
+    except type(refusal):
+        return Verdict.OFF_IMAGE, text
+    except Exception as error:  # noqa: BLE001  # whatever it is, it does not back the complaint
+        return Verdict.VIOLATION, f"{text}; but the reference reader says {type(error).__name__}: {error}"
+    return Verdict.VIOLATION, f"{text}; but the stencil suits the file's {bbox}"
+
+
+def _compare(
+    image: Image | Mask | MaskedImage, source: Source, path: Path, detail: Detail
+) -> tuple[Verdict, str]:
+    """Compare pixels, their places on the sky and their meaning."""
+    try:
+        sky_projection, bbox = _read_reference_geometry(source, path)
+        box = image.bbox.intersection(bbox)
+        expected = _read_reference(source, path, box, detail)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the file should have been refused
+        return Verdict.VIOLATION, f"pixels, but the reference reader says {type(error).__name__}: {error}"
+    for name, ours, theirs in _planes(image[box], expected):
+        # Padded integers become floating point.
+        padded = box != image.bbox and ours.dtype.kind == "f" and theirs.dtype.kind in "iu"
+        if ours.dtype.newbyteorder("=") != theirs.dtype.newbyteorder("=") and not padded:
+            return Verdict.VIOLATION, f"{name}: dtype {ours.dtype}, reference {theirs.dtype}"
+        if ours.tobytes() != theirs.astype(ours.dtype).tobytes():
+            return Verdict.VIOLATION, f"{name}: other pixels"
+    x, y = np.array([box.x.start, box.x.stop + 3.5]), np.array([box.y.start, box.y.stop + 3.5])
+    ours, theirs = _evaluate(image.sky_projection, x, y), _evaluate(sky_projection, x, y)
+    if ours != theirs:
+        return Verdict.VIOLATION, f"another place on the sky: {ours}, reference {theirs}"
+    return Verdict.SAME, ""
+
+
+def _evaluate(sky_projection: SkyProjection, x: np.ndarray, y: np.ndarray) -> str:
+    """Return where pixels are, or how a damaged projection fails to say so.
+
+    Not as coordinates on the sky, which such a projection may leave.
+    """
+    try:
+        return repr(sky_projection.pixel_to_sky_transform.apply_forward(x=x, y=y))
+    except starlink.Ast.AstError as error:
+        return type(error).__name__
+
+
+def _planes(
+    image: Image | Mask | MaskedImage, expected: Image | Mask | MaskedImage
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return the planes to compare; the schema of a mask counts as one."""
+    if isinstance(image, MaskedImage):
+        return [
+            ("image", image.image.array, expected.image.array),
+            ("variance", image.variance.array, expected.variance.array),
+            *_planes(image.mask, expected.mask),
+        ]
+    if isinstance(image, Mask):
+        # A padded mask may have planes more.
+        names = [name for name in image.schema.names if name in expected.schema.names]
+        missing = expected.schema.names - set(names)
+        planes = [(name, image.get(name), expected.get(name)) for name in names]
+        return [*planes, ("mask planes", np.array(len(missing)), np.array(0))]
+    return [("image", image.array, expected.array)]
+
+
+def _read_reference(source: Source, path: Path, box: Box, detail: Detail) -> Image | Mask | MaskedImage:
+    """Read pixels with the reference reader."""
+    if source.is_plain:
+        with astropy.io.fits.open(path) as hdus:
+            hdu = _find_plain_hdu(hdus)
+            pixels = hdu.section[box.y.start : box.y.stop, box.x.start : box.x.stop]
+            return Image(pixels.astype(pixels.dtype.newbyteorder("=")), bbox=box)
+    with open_archive(str(path), cls=source.ref.datasetType.storageClass.pytype) as reader:
+        match detail:
+            case Detail.IMAGE:
+                return reader.get_component("image", bbox=box)
+            case Detail.MASKED_IMAGE:
+                components = source.ref.datasetType.storageClass.allComponents()
+                if "masked_image" in components:
+                    return reader.get_component("masked_image", bbox=box)
+        return reader.read(bbox=box)
+
+
+def _read_reference_geometry(source: Source, path: Path) -> tuple[SkyProjection | None, Box]:
+    """Read where the image is, with the reference reader."""
+    if source.is_plain:
+        from astropy.wcs import WCS
+        from lsst.images import GeneralFrame
+
+        with astropy.io.fits.open(path) as hdus:
+            hdu = _find_plain_hdu(hdus)
+            bbox = Box.from_shape(hdu.shape)
+            frame = GeneralFrame(unit=u.pix)
+            wcs = WCS(hdu.header, fobj=hdus)
+            return SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=bbox), bbox
+    with open_archive(str(path), cls=source.ref.datasetType.storageClass.pytype) as reader:
+        return reader.get_component("sky_projection"), reader.get_component("bbox")
+
+
+def _find_plain_hdu(hdus: astropy.io.fits.HDUList) -> astropy.io.fits.ImageHDU | astropy.io.fits.CompImageHDU:
+    """Return the first image with two axes; raise `LookupError` if there is none."""
+    for hdu in hdus:
+        if hdu.is_image and len(hdu.shape) == 2 and "CTYPE1" in hdu.header:
+            return hdu
+    raise LookupError("no image")
