@@ -143,6 +143,21 @@ def test_target_is_where_the_dashes_point() -> None:
     assert panel.get_ylim() == (stamp.bbox.y.min - 0.5, stamp.bbox.y.max + 0.5), "first row at the bottom"
 
 
+def test_first_row_of_a_stamp_is_at_the_bottom() -> None:
+    stamp = make_stamp(value=0.0)
+    assert stamp.bbox is not None
+    stamp.image.image.array[0, 0] = 1.0
+    figure = plot_gallery([stamp])
+    drawn = draw(figure)
+    (panel,) = panels(figure)
+    ((column, row), (_, top_row)) = panel.transData.transform(
+        [(stamp.bbox.x.min, stamp.bbox.y.min), (stamp.bbox.x.min, stamp.bbox.y.max)]
+    ).astype(int)
+    assert row < top_row
+    assert drawn[row, column].tolist() == [255, 255, 255]
+    assert drawn[top_row, column].tolist() == [0, 0, 0]
+
+
 def test_band_is_shown_where_the_data_id_has_one() -> None:
     from lsst.daf.butler import DataCoordinate, DimensionUniverse
 

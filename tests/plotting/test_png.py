@@ -74,6 +74,18 @@ def test_existing_file_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["picture.PNG"]
 
 
+def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    path = write_color_png(make_color(), tmp_path / "picture.png")
+    before = path.read_bytes()
+    white = make_color()
+    white.array[...] = 255
+    # A reader that opened the old file goes on reading the old file.
+    with path.open("rb") as reader:
+        write_color_png(white, path, overwrite=True)
+        assert reader.read() == before
+    assert path.read_bytes() != before
+
+
 def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill_the_disk(self: PIL.Image.Image, stream: object, **kwargs: object) -> None:
         stream.write(b"half a picture")  # type: ignore[attr-defined]

@@ -43,6 +43,14 @@ def test_compass_of_a_mirrored_image_is_mirrored() -> None:
     assert_allclose(frame.north, [0.0, 1.0], atol=1e-6)
 
 
+def test_scale_of_oblong_pixels_is_that_of_a_step_along_x() -> None:
+    wcs = make_wcs()
+    wcs.wcs.cd = wcs.wcs.cd @ np.diag([1.0, 3.0])
+    frame = measure_local_frame(SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix)), BOX)
+    assert frame is not None
+    assert frame.arcsec_per_pixel == pytest.approx(0.2, rel=1e-6)
+
+
 def make_all_sky() -> SkyProjection:
     wcs = WCS(
         {"CTYPE1": "RA---AIT", "CTYPE2": "DEC--AIT", "CUNIT1": "deg", "CUNIT2": "deg"}
