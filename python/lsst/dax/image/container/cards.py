@@ -264,7 +264,7 @@ def _make_string_card(start: str, value: str, comment: str) -> bytes:
     quoted = value.replace("'", "''")
     if len(start) + len(quoted) + 2 <= CARD_SIZE:
         return _with_comment(f"{start}{f"'{quoted:8}'":20}", comment)
-    cards = []
+    cards: list[bytes] = []
     while True:
         room = CARD_SIZE - len(start) - 2
         if len(quoted) <= room:
