@@ -5,12 +5,14 @@ from __future__ import annotations
 import astropy.units as u
 import numpy as np
 import pytest
+import regions
 from astropy.coordinates import SkyCoord
 from lsst.images import Box, Image, MaskedImage
 from tests.support.scenes import BOX, CENTER, make_image, make_masked_image
 
 from lsst.dax.image.cutouts import Detail, EdgePolicy, make_cutout
 from lsst.dax.image.errors import (
+    InvalidRegionError,
     RequestError,
     RequestTooLargeError,
     StencilNotContainedError,
@@ -132,3 +134,13 @@ def test_header_describes_the_stencil() -> None:
     assert header["ST_TYPE"] == "CIRCLE"
     assert (header["ST_RA"], header["ST_DEC"]) == (pytest.approx(150.1), pytest.approx(2.2))
     assert header["ST_RAD"] == pytest.approx(0.001)
+
+
+def test_shapes_of_other_libraries_are_taken() -> None:
+    circle = make_cutout(make_image(), CircleStencil(CENTER, 3 * u.arcsec))
+    soda = f"CIRCLE {CENTER.ra.deg} {CENTER.dec.deg} {3 / 3600}"
+    assert make_cutout(make_image(), soda).bbox == circle.bbox
+    assert make_cutout(make_image(), regions.CircleSkyRegion(CENTER, 3 * u.arcsec)).bbox == circle.bbox
+    assert make_cutout(make_image(), INSIDE.box).bbox == INSIDE.box
+    with pytest.raises(InvalidRegionError, match="A list is not a shape"):
+        make_cutout(make_image(), [INSIDE, INSIDE])  # type: ignore[arg-type]

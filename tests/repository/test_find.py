@@ -19,6 +19,7 @@ from lsst.dax.image.errors import DatasetNotFoundError, RequestError
 from lsst.dax.image.geometry import CircleStencil, PolygonStencil
 from lsst.dax.image.repository import find_by_uuid, find_dataset, find_datasets
 from lsst.dax.image.simulation import MiniSurvey
+from lsst.images import Box
 
 
 def all_visit_images(butler: Butler) -> list[DatasetRef]:
@@ -133,8 +134,17 @@ def test_the_real_repository_is_searched_too(tmp_path: Path) -> None:
         (lambda b: find_datasets(b, "visit_image", where="visit ="), RequestError, "cannot be made"),
         (lambda b: find_datasets(b, "visit_image", where="colour = 3"), RequestError, "colour"),
         (lambda b: find_datasets(b, "visit_image", bands=()), RequestError, "empty collection of bands"),
-        (lambda b: find_datasets(b, "skyMapConfig", region=SkyCoord(1, 1, unit="deg")), RequestError, "no region"),
+        (
+            lambda b: find_datasets(b, "skyMapConfig", region=SkyCoord(1, 1, unit="deg")),
+            RequestError,
+            "no region",
+        ),
         (lambda b: find_datasets(b, "deep_coadd", time=(None, None)), RequestError, "no time to search"),
+        (
+            lambda b: find_datasets(b, "visit_image", region=Box.factory[0:1, 0:1]),
+            RequestError,
+            "not on the sky",
+        ),
         (lambda b: find_datasets(b, "visit_image.flavour"), RequestError, "no component 'flavour'"),
         (lambda b: find_dataset(b, "visit_image", {"visit": 1}), RequestError, "detector"),
         (
@@ -147,7 +157,9 @@ def test_the_real_repository_is_searched_too(tmp_path: Path) -> None:
         (lambda b: find_by_uuid(b, "not-a-uuid"), RequestError, "'not-a-uuid' is not the UUID"),
     ],
 )
-def test_bad_requests_say_what_was_wrong(mini_butler: Butler, call: Any, error: type[Exception], message: str) -> None:
+def test_bad_requests_say_what_was_wrong(
+    mini_butler: Butler, call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call(mini_butler)
 

@@ -13,7 +13,7 @@ from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import RequestError, UnsupportedProductError
-from ..geometry import EdgePolicy, PixelStencil, Stencil
+from ..geometry import EdgePolicy, PixelStencil, Stencil, StencilLike, as_stencil
 from ._detail import Detail, keep_detail
 from ._padding import paste_into
 from ._write import write_fits
@@ -152,7 +152,7 @@ class Cutout:
 
 def make_cutout(
     image: GeneralizedImage,
-    stencil: Stencil,
+    stencil: StencilLike,
     *,
     detail: Detail = Detail.MASKED_IMAGE,
     edge: EdgePolicy = EdgePolicy.CLIP,
@@ -166,7 +166,8 @@ def make_cutout(
         Any `lsst.images` image with a sky projection.  Not modified; the
         cutout shares its pixels unless it is padded.
     stencil
-        Shape on the sky or on the image's pixels.
+        Shape on the sky or on the image's pixels: a stencil, SODA text or
+        anything else that `~lsst.dax.image.geometry.as_stencil` takes.
     detail
         What to keep of the image.
     edge
@@ -182,6 +183,8 @@ def make_cutout(
 
     Raises
     ------
+    InvalidRegionError
+        Raised if ``stencil`` is not a usable shape.
     StencilNotContainedError
         Raised if the stencil does not overlap the image or, under the strict
         policy, is not contained by it.
@@ -191,6 +194,7 @@ def make_cutout(
         Raised if the image has no sky projection for a stencil on the sky, or
         holds components that cannot be padded.
     """
+    stencil = as_stencil(stencil)
     pixels = stencil.to_pixels(image.sky_projection, image.bbox, edge=edge, max_pixels=max_pixels)
     part = keep_detail(image[pixels.bbox.intersection(image.bbox)], detail)
     return assemble_cutout(part, pixels, header=stencil.to_header())

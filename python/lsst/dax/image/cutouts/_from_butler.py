@@ -18,7 +18,7 @@ from lsst.images import Box, GeneralizedImage
 
 from ..errors import InputDataError, internal_errors_reported
 from ..flags import FLAGS
-from ..geometry import EdgePolicy, PixelStencil, Stencil, locate_positions
+from ..geometry import EdgePolicy, PixelStencil, StencilLike, as_stencil, locate_positions
 from ..repository import (
     ButlerLike,
     ImageGeometry,
@@ -39,7 +39,7 @@ from ._stamps import Stamp, cut_stamps, move_positions
 def fetch_cutout(
     butler: ButlerLike,
     ref: DatasetRef,
-    stencil: Stencil,
+    stencil: StencilLike,
     *,
     detail: Detail = Detail.MASKED_IMAGE,
     edge: EdgePolicy = EdgePolicy.CLIP,
@@ -57,7 +57,8 @@ def fetch_cutout(
         ``visit_image``, ``difference_image``, ``deep_coadd`` or an ingested
         FITS image; or its component ``image``, ``mask`` or ``variance``.
     stencil
-        Shape on the sky or on the image's pixels.
+        Shape on the sky or on the image's pixels: a stencil, SODA text or
+        anything else that `~lsst.dax.image.geometry.as_stencil` takes.
     detail
         What to read of the dataset.
     edge
@@ -77,6 +78,8 @@ def fetch_cutout(
 
     Raises
     ------
+    InvalidRegionError
+        Raised if ``stencil`` is not a usable shape.
     StencilNotContainedError
         Raised if the stencil does not overlap the image or, under the strict
         policy, is not contained by it.
@@ -88,6 +91,7 @@ def fetch_cutout(
     InputDataError
         Raised if the stored file is missing or unusable.
     """
+    stencil = as_stencil(stencil)
     with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
         geometry = fetch_geometry(butler, ref)
         pixels = stencil.to_pixels(geometry.sky_projection, geometry.bbox, edge=edge, max_pixels=max_pixels)

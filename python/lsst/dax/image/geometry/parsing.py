@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ("as_stencil", "parse_stencil")
+__all__ = ("StencilLike", "as_stencil", "parse_stencil")
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -22,6 +22,12 @@ from .pixel_box import PixelBoxStencil
 from .polygon import PolygonStencil
 from .range_box import RangeStencil
 from .stencils import Stencil
+
+if TYPE_CHECKING:
+    from regions import SkyRegion
+
+type StencilLike = Stencil | str | Box | lsst.sphgeom.Region | SkyRegion
+"""What `as_stencil` takes."""
 
 _TEXT = re.compile(r"\s*(?:(POS)\s*=\s*)?(CIRCLE|POLYGON|RANGE)(\s*=)?(.*)", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -108,7 +114,7 @@ def _sky(ra: list[float], dec: list[float]) -> SkyCoord:
     return SkyCoord(ra=ra, dec=dec, unit=u.deg, frame="icrs")
 
 
-def as_stencil(shape: object) -> Stencil:
+def as_stencil(shape: StencilLike) -> Stencil:
     """Return a shape of any kind that is known as a stencil.
 
     Parameters

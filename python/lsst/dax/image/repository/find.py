@@ -25,10 +25,10 @@ from lsst.daf.butler.registry import NoDefaultCollectionError
 from lsst.sphgeom import Region
 
 from ..errors import DatasetNotFoundError, RequestError
-from ..geometry import SkyStencil
+from ..geometry import SkyStencil, StencilLike, as_stencil
 from .protocol import FindsDatasets
 
-type SkyRegion = SkyStencil | SkyCoord | Region
+type SkyRegion = StencilLike | SkyCoord
 type TimeRange = Timespan | tuple[Time | None, Time | None]
 
 
@@ -55,8 +55,9 @@ def find_datasets(
     collections
         Collections to search, in order; the Butler's default if `None`.
     region
-        Stencil, point or sphgeom region that the datasets overlap.  What
-        overlaps is the region that the repository records for the dataset
+        Point or shape that the datasets overlap: a position, a stencil on the
+        sky or anything else that `~lsst.dax.image.geometry.as_stencil` takes.
+        What overlaps is the region that the repository records for the dataset
         (its pixel edges, often padded by a few pixels), so an image may be
         returned of which no pixel lies in the region.
     time
@@ -93,7 +94,7 @@ def find_datasets(
         bind: dict[str, Any] = {}
         if region is not None:
             clauses.append(f"{_region_element(parent)}.region OVERLAPS :dax_region")
-            bind["dax_region"] = region.region if isinstance(region, SkyStencil) else region
+            bind["dax_region"] = _to_region(region)
         if time is not None:
             clauses.append(f"{_time_element(parent)}.timespan OVERLAPS :dax_time")
             bind["dax_time"] = _to_timespan(time)
@@ -243,6 +244,16 @@ def _region_element(dataset_type: DatasetType) -> str:
     raise RequestError(
         f"{dataset_type.name!r} has no region on the sky to search; its dimensions are {sorted(names)}."
     )
+
+
+def _to_region(shape: SkyRegion) -> SkyCoord | Region:
+    """Return a shape as the Butler takes it."""
+    if isinstance(shape, SkyCoord | Region):
+        return shape
+    stencil = as_stencil(shape)
+    if not isinstance(stencil, SkyStencil):
+        raise RequestError(f"{stencil} is not on the sky, so no dataset can be found by it.")
+    return stencil.region
 
 
 def _time_element(dataset_type: DatasetType) -> str:
