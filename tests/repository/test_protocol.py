@@ -17,7 +17,9 @@ from lsst.dax.image.repository import (
 )
 
 
-def _accepts(finds: FindsDatasets, locates: LocatesDatasets, reads: ReadsDatasets, all_of_it: ButlerLike) -> None:
+def _accepts(
+    finds: FindsDatasets, locates: LocatesDatasets, reads: ReadsDatasets, all_of_it: ButlerLike
+) -> None:
     """Take one of each; mypy checks the calls below."""
 
 

@@ -11,7 +11,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from lsst.images import ColorImage, Image, Interval, MaskedImage
+from lsst.images import ColorImage, Image, Interval, Mask, MaskedImage
 from lsst.images.serialization import MetadataValue
 
 from ..errors import InconsistentUnitsError, RequestError
@@ -25,9 +25,9 @@ _SAME_GRID_PX = 0.01
 
 
 def make_color_image(
-    red: Image | MaskedImage,
-    green: Image | MaskedImage,
-    blue: Image | MaskedImage,
+    red: Image | Mask | MaskedImage,
+    green: Image | Mask | MaskedImage,
+    blue: Image | Mask | MaskedImage,
     *,
     stretch: u.Quantity | float | None = None,
     softening: float = 8.0,
@@ -107,7 +107,7 @@ def make_color_image(
     return ColorImage(pixels, bbox=planes[0].bbox, sky_projection=planes[0].sky_projection, metadata=used)
 
 
-def _image_plane(image: Image | MaskedImage) -> Image:
+def _image_plane(image: Image | Mask | MaskedImage) -> Image:
     """Return the image plane, or raise RequestError."""
     plane = find_image_plane(image)
     if plane is None:

@@ -16,7 +16,7 @@ from astropy.time import Time
 
 from lsst.daf.butler import Butler
 
-from ..errors import DatasetNotFoundError
+from ..errors import DatasetNotFoundError, InputNotFoundError
 from ._coadd import covered_patches
 from ._config import INSTRUMENT, SurveyConfig
 from ._scene import template_time
@@ -88,6 +88,37 @@ class MiniSurvey:
     def truth_fluxes(self, band: str, time: Time) -> u.Quantity:
         """Return the true total flux of every row of `truth` at a time, in nJy."""
         return evaluate_fluxes(self.truth, band, time)
+
+    def find_target(self, kind: str) -> SkyCoord:
+        """Return the first source of a kind, as a target to ask for.
+
+        Parameters
+        ----------
+        kind
+            Value of the column ``kind`` of `truth`, such as ``transient``.
+
+        Returns
+        -------
+        target
+            ICRS position at its ``obstime``, with its proper motion.
+
+        Raises
+        ------
+        InputNotFoundError
+            Raised if there is no such source.
+        """
+        rows = self.truth[self.truth["kind"] == kind]
+        if not len(rows):
+            raise InputNotFoundError(f"No source is a {kind!r}; there are {sorted(set(self.truth['kind']))}.")
+        row = rows[0]
+        return SkyCoord(
+            ra=row["ra"],
+            dec=row["dec"],
+            pm_ra_cosdec=row["pm_ra_cosdec"],
+            pm_dec=row["pm_dec"],
+            obstime=row["epoch"],
+            frame="icrs",
+        )
 
     def open(self) -> Butler:
         """Return a read-only Butler that looks in all collections of the survey."""
