@@ -1,0 +1,85 @@
+"""The command line: ``python -m lsst.dax.image.cli`` or ``dax-image``.
+
+It parses arguments and calls public functions of the library; there is no
+science here.
+"""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DaxImageError
+from ..version import __version__
+
+DATA_VARIABLE = "DAX_IMAGE_TESTDATA"
+"""Environment variable that names the folder of real data."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line after the program's name; those of this
+        process if `None`.
+
+    Returns
+    -------
+    status
+        Exit status: 0, or 1 for an error of this library, which is printed.
+        The parser itself exits with 2 for a command line that it cannot read.
+    """
+    options = make_parser().parse_args(arguments)
+    # Imports of the stack cost seconds, which "--help" need not wait for.
+    from .demo import run_demo  # noqa: PLC0415
+
+    try:
+        run_demo(options.output, data=options.data)
+    except DaxImageError as error:
+        print(f"dax-image: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Returns
+    -------
+    parser
+        Parser with one subcommand, ``demo``.
+    """
+    parser = argparse.ArgumentParser(
+        prog="dax-image", description="Image pixels of Rubin Observatory data on demand."
+    )
+    parser.add_argument("--version", action="version", version=f"lsst-dax-image {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True)
+    demo = commands.add_parser(
+        "demo",
+        help="make cutouts of simulated and real data, and a page that shows them",
+        description="Make cutouts of a simulated survey and of real data, as FITS files and pictures, and an "
+        "HTML page that shows them.",
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results; new, empty, or made by an earlier run, which is replaced",
+    )
+    named = os.environ.get(DATA_VARIABLE)
+    demo.add_argument(
+        "--data",
+        type=Path,
+        default=Path(named) if named else None,
+        metavar="DIR",
+        help=f"folder of real data (default: ${DATA_VARIABLE}); what is absent there is left out, and said",
+    )
+    return parser
