@@ -402,7 +402,7 @@ def _check_projection(sky_projection: SkyProjection[Any], bbox: Box, ref: Datase
     try:
         lon, lat = to_sky.apply_forward(x=np.array([bbox.x.center]), y=np.array([bbox.y.center]))
         if np.abs(lat) > 0.5 * np.pi + 1e-9:  # NaN is fine: the centre of an all-sky map may be off the sky
-            raise InputDataError(f"{_name(ref)} has a sky projection with a declination of {np.degrees(lat)}.")
+            raise InputDataError(f"{_name(ref)} has a projection with a declination of {np.degrees(lat)}.")
         to_pixel.apply_forward(x=lon, y=lat)
     except starlink.Ast.AstError as error:
         raise InputDataError(f"{_name(ref)} has a sky projection that cannot be used: {error}") from error
