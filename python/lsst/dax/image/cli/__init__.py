@@ -12,9 +12,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import DaxImageError
+from ..errors import DaxImageError, RequestError
 from ..version import __version__
 
 DATA_VARIABLE = "DAX_IMAGE_TESTDATA"
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The parser itself exits with 2 for a command line that it cannot read.
     """
     options = make_parser().parse_args(arguments)
-    # Imports of the stack cost seconds, which "--help" need not wait for.
-    from .demo import run_demo  # noqa: PLC0415
-
     try:
+        _require_demo_extra()
+        # Imports of the stack cost seconds, which "--help" need not wait for.
+        from .demo import run_demo  # noqa: PLC0415
+
         run_demo(options.output, data=options.data)
     except DaxImageError as error:
         print(f"dax-image: {type(error).__name__}: {error}", file=sys.stderr)
@@ -77,9 +79,26 @@ def make_parser() -> argparse.ArgumentParser:
     named = os.environ.get(DATA_VARIABLE)
     demo.add_argument(
         "--data",
-        type=Path,
+        type=_existing_folder,
         default=Path(named) if named else None,
         metavar="DIR",
         help=f"folder of real data (default: ${DATA_VARIABLE}); what is absent there is left out, and said",
     )
     return parser
+
+
+def _existing_folder(text: str) -> Path:
+    """Return a folder that is named on the command line and so must be there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
+    return path
+
+
+def _require_demo_extra() -> None:
+    """Raise unless the packages of the extra ``demo`` are there."""
+    if missing := [name for name in ("galsim", "matplotlib", "PIL") if find_spec(name) is None]:
+        raise RequestError(
+            f"The demo needs packages that are not installed: {', '.join(missing)}; install the extra 'demo': "
+            f"pip install 'lsst-dax-image[demo]'."
+        )

@@ -27,7 +27,7 @@ TITLE = "DECam: nine exposures of one field"
 
 TEXT = (
     "Nine exposures of the DECam Legacy Survey from 2015 to 2018, processed by the DECam Community Pipeline: "
-    "plain FITS files with a TPV projection, from a telescope that Rubin's pipelines did not process."
+    "plain FITS files with a TPV projection, of a camera of which the library knows nothing."
 )
 """What the data are."""
 

@@ -20,7 +20,7 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset, Timesp
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from lsst.sphgeom import ConvexPolygon, UnitVector3d
 
-from ..container import read_plain_image
+from ..container import read_plain_bbox, read_plain_image, read_plain_sky_projection
 from ..repository import FitsImageFormatter
 from .output import OutputFolder
 
@@ -51,7 +51,7 @@ _CODES: Mapping[int, MaskPlane] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class _Exposure:
+class Exposure:
     """One file, and what the registry must know of it."""
 
     path: Path
@@ -123,7 +123,7 @@ def make_decam_repository(folder: OutputFolder, data: Path) -> Butler:
     return butler
 
 
-def ingest_in_place(butler: Butler, exposures: list[_Exposure]) -> None:
+def ingest_in_place(butler: Butler, exposures: list[Exposure]) -> None:
     """Register the files where they are, to be read by the library's formatter."""
     dataset_type = DatasetType(
         RAW_PIXELS, ("instrument", "visit", "detector"), "ImageV2", universe=butler.dimensions
@@ -135,7 +135,7 @@ def ingest_in_place(butler: Butler, exposures: list[_Exposure]) -> None:
         butler.ingest(FileDataset(exposure.path, ref, formatter=FitsImageFormatter), transfer="direct")
 
 
-def put_calibrated(butler: Butler, exposures: list[_Exposure]) -> None:
+def put_calibrated(butler: Butler, exposures: list[Exposure]) -> None:
     """Store image, mask and variance in nJy, without the sky."""
     dataset_type = DatasetType(
         PIXELS, ("instrument", "visit", "detector"), "MaskedImageV2", universe=butler.dimensions
@@ -145,7 +145,7 @@ def put_calibrated(butler: Butler, exposures: list[_Exposure]) -> None:
         butler.put(calibrate(exposure), dataset_type, exposure.data_id)
 
 
-def calibrate(exposure: _Exposure) -> MaskedImage:
+def calibrate(exposure: Exposure) -> MaskedImage:
     """Make a masked image of a file, its weights and its data quality."""
     counts = read_plain_image(exposure.path)
     weight = read_plain_image(_sibling(exposure.path, "oow")).array
@@ -171,16 +171,15 @@ def _sibling(path: Path, kind: str) -> Path:
     return path.with_name(path.name.replace("_ooi_", f"_{kind}_"))
 
 
-def _read_exposure(data: Path, row: Any) -> _Exposure:
+def _read_exposure(data: Path, row: Any) -> Exposure:
     """Read what the headers of one file say."""
     path = data / "images" / str(row["image_filename"]).strip()
-    image = read_plain_image(path)
     primary = astropy.io.fits.getheader(path, 0)
     extension = astropy.io.fits.getheader(path, int(row["image_hdu"]))
     # Dates of the headers are UTC, those of a repository TAI.
     begin = Time(primary["DATE-OBS"], scale="utc", format="isot").tai
     seconds = float(primary["EXPTIME"])
-    return _Exposure(
+    return Exposure(
         path=path,
         visit=int(primary["EXPNUM"]),
         detector=int(extension["CCDNUM"]),
@@ -190,13 +189,13 @@ def _read_exposure(data: Path, row: Any) -> _Exposure:
         timespan=Timespan(begin, begin + seconds * u.s),
         exposure_time=seconds,
         target=str(primary["OBJECT"]).strip(),
-        bbox=image.bbox,
-        sky_projection=image.sky_projection,
+        bbox=read_plain_bbox(path),
+        sky_projection=read_plain_sky_projection(path),
         zero_point=float(row["ccdzpt"]) + 2.5 * np.log10(float(row["exptime"])),
     )
 
 
-def _insert_dimensions(butler: Butler, exposures: list[_Exposure]) -> None:
+def _insert_dimensions(butler: Butler, exposures: list[Exposure]) -> None:
     """Insert the records of the instrument and its visits."""
     registry = butler.registry
     registry.insertDimensionData("instrument", {"name": INSTRUMENT})
@@ -219,7 +218,7 @@ def _insert_dimensions(butler: Butler, exposures: list[_Exposure]) -> None:
     )
 
 
-def _visit_record(exposure: _Exposure) -> dict[str, Any]:
+def _visit_record(exposure: Exposure) -> dict[str, Any]:
     """Return the record of a visit, of which there is one detector."""
     return {
         "instrument": INSTRUMENT,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from astropy.time import Time
 
+from ..errors import InputDataError
 from ..version import __version__
 from . import decam, mini_survey, rubin_alerts, rubin_coadd
 from .chapters import Chapter, Step
@@ -81,11 +82,8 @@ def run_demo(output: Path, *, data: Path | None) -> Path:
 
 def _make_survey_chapter(folder: OutputFolder) -> Chapter:
     """Make the chapter that needs no data."""
-    return Chapter(
-        mini_survey.TITLE,
-        mini_survey.TEXT,
-        _report(mini_survey.TITLE, lambda: mini_survey.make_steps(folder)),
-    )
+    steps = _report(mini_survey.TITLE, lambda: mini_survey.make_steps(folder))
+    return Chapter(mini_survey.TITLE, mini_survey.TEXT, steps)
 
 
 def _make_real_chapter(folder: OutputFolder, real: _RealData, data: Path | None) -> Chapter:
@@ -95,7 +93,11 @@ def _make_real_chapter(folder: OutputFolder, real: _RealData, data: Path | None)
     elif not (path := data / real.data).is_dir():
         absent = f"The data are absent: there is no folder {path}."
     else:
-        return Chapter(real.title, real.text, _report(real.title, lambda: real.make_steps(folder, path)))
+        try:
+            steps = _report(real.title, lambda: real.make_steps(folder, path))
+        except FileNotFoundError as error:
+            raise InputDataError(f"{path} is not complete: {error}") from error
+        return Chapter(real.title, real.text, steps)
     return Chapter(real.title, real.text, absent=absent)
 
 

@@ -8,8 +8,8 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from lsst.daf.butler import Butler
-from lsst.images import ColorImage
+from lsst.daf.butler import Butler, DatasetRef
+from lsst.images import Box, ColorImage, Image
 
 from ..cutouts import Cutout, Detail, Stamp, fetch_cutout, fetch_stamps
 from ..geometry import CircleStencil, EdgePolicy, PixelBoxStencil, PolygonStencil, RangeStencil
@@ -72,9 +72,9 @@ def follow(butler: Butler, dataset_type: str, target: SkyCoord) -> list[Stamp]:
     return [stamp for stamp in stamps if stamp.is_good]
 
 
-def cut_like(butler: Butler, stamp: Stamp) -> Cutout:
-    """Cut the pixels of a stamp again, with provenance, to write them."""
-    return fetch_cutout(butler, stamp.ref, PixelBoxStencil(stamp.bbox), edge=EdgePolicy.PAD)
+def cut_box(butler: Butler, ref: DatasetRef, bbox: Box) -> Cutout:
+    """Cut the pixels of a stamp as a cutout, with provenance, to write them."""
+    return fetch_cutout(butler, ref, PixelBoxStencil(bbox), edge=EdgePolicy.PAD)
 
 
 def cut_bands(butler: Butler, center: SkyCoord) -> list[Cutout]:
@@ -86,7 +86,7 @@ def cut_bands(butler: Butler, center: SkyCoord) -> list[Cutout]:
 
 def color(cutouts: list[Cutout]) -> ColorImage:
     """Combine three bands: i is red, r is green, g is blue."""
-    red, green, blue = (cutout.image for cutout in cutouts)
+    red, green, blue = (cutout.image for cutout in cutouts if isinstance(cutout.image, Image))
     return make_color_image(red, green, blue)
 
 
@@ -212,7 +212,7 @@ def _show_moving_star(butler: Butler, folder: OutputFolder, survey: MiniSurvey) 
         "A star that moves",
         "Stamps of one star on all visit images, in order of time. A target off an image, or a file that "
         "cannot be read, gives a stamp with a flag and never ends the batch.",
-        show_code(follow, cut_like),
+        show_code(follow, cut_box),
         pictures,
         _save_stamps(butler, folder, moved, "star"),
     )
@@ -239,8 +239,9 @@ def _show_transient(butler: Butler, folder: OutputFolder, survey: MiniSurvey) ->
 def _save_stamps(butler: Butler, folder: OutputFolder, stamps: list[Stamp], name: str) -> tuple[str, ...]:
     """Write the pixels of stamps, each with its provenance."""
     return tuple(
-        folder.save_cutout(cut_like(butler, stamp), f"mini_survey/{name}_{number}")
+        folder.save_cutout(cut_box(butler, stamp.ref, stamp.bbox), f"mini_survey/{name}_{number}")
         for number, stamp in enumerate(stamps, start=1)
+        if stamp.ref is not None and stamp.bbox is not None
     )
 
 
@@ -252,7 +253,8 @@ def _show_color(butler: Butler, folder: OutputFolder, survey: MiniSurvey) -> Ste
     picture = folder.save_color(
         color(cutouts),
         "mini_color",
-        caption="Bands i, r and g as red, green and blue; north is up.",
+        caption="Bands i, r and g as red, green and blue; north is up. The dark strip is a gap "
+        "between detectors that no visit filled.",
         alt="Colour image of stars and galaxies.",
     )
     files = tuple(

@@ -129,9 +129,15 @@ def _plot_triple(cutouts: dict[str, Cutout], alert: Row, title: str) -> Any:
     figure = Figure(figsize=(15.0, 4.4), layout="compressed")
     source = SkyCoord(alert["ra"], alert["dec"], unit=u.deg)
     for number, (plane, cutout) in enumerate(cutouts.items(), start=1):
-        axes = figure.add_subplot(1, len(cutouts), number, axes_class=WCSAxes)
+        axes: Any = figure.add_subplot(1, len(cutouts), number, axes_class=WCSAxes)
         plot_cutout(cutout, axes=axes, title=plane)
-        pixel = cutout.image.sky_projection.sky_to_pixel(source)
-        axes.plot([pixel.x], [pixel.y], "+", color="#d55e00", markersize=12)
+        axes.scatter(
+            source.ra.deg,
+            source.dec.deg,
+            transform=axes.get_transform("icrs"),
+            marker="+",
+            s=140,
+            color="#d55e00",
+        )
     figure.suptitle(title)
     return figure
