@@ -4,3 +4,4 @@ from ._counts import check_primary_counts
 from .header import *
 from .plain_fits import *
 from .wcs import *
+from .writer import *

@@ -164,7 +164,7 @@ def make_card(keyword: str, value: CardValue, comment: str = "") -> bytes:
     OutputError
         Raised if FITS cannot say this.
     """
-    if not all(32 <= ord(char) < 127 for char in f"{keyword}{comment}"):
+    if not _is_text(f"{keyword}{comment}"):
         raise OutputError(f"Card {keyword!r} / {comment!r} has characters that FITS has not.")
     if _STANDARD_KEYWORD.match(keyword):
         start = f"{keyword:8}= "
@@ -257,9 +257,14 @@ def _format_number(keyword: str, value: CardValue) -> str:
     return text if "." in text or "E" not in text else text.replace("E", ".0E")
 
 
+def _is_text(text: str) -> bool:
+    """Return whether FITS has all characters: those of ASCII that print."""
+    return text.isascii() and text.isprintable()
+
+
 def _make_string_card(start: str, value: str, comment: str) -> bytes:
     """Return the card of a string, and its continuation."""
-    if not all(32 <= ord(char) < 127 for char in value):
+    if not _is_text(value):
         raise OutputError(f"The value {value!r} of {start.rstrip('= ')} has characters that FITS has not.")
     quoted = value.replace("'", "''")
     if len(start) + len(quoted) + 2 <= CARD_SIZE:
