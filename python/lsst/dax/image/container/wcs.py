@@ -14,6 +14,7 @@ from lsst.images import Box, GeneralFrame, SkyFrame, SkyProjection, SkyProjectio
 from lsst.images.serialization import DetachedArchive
 
 from ..errors import InputDataError
+from ._fits_form import with_fits_form
 
 PIXEL_FRAME = GeneralFrame(unit=u.pix)
 """Frame of pixels that belong to no detector or tract."""
@@ -34,7 +35,8 @@ def make_sky_projection(wcs: WCS, *, bbox: Box) -> SkyProjection[Any]:
     Returns
     -------
     sky_projection
-        Map between pixels and ICRS.
+        Map between pixels and ICRS.  Where lsst.images cannot write it as a
+        FITS WCS, as for TPV, it carries a TAN-SIP approximation for that.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def make_sky_projection(wcs: WCS, *, bbox: Box) -> SkyProjection[Any]:
     if not isinstance(sky, starlink.Ast.SkyFrame):
         raise InputDataError(f"The world coordinates {list(wcs.wcs.ctype)} are not on the sky.")
     if sky.System == "ICRS" and sky.LonAxis == 1:
-        return direct
+        return with_fits_form(direct, bbox)
     if sky.LonAxis != 1:
         frame_set.permaxes([2, 1])
     frame_set.System = "ICRS"
@@ -67,4 +69,4 @@ def make_sky_projection(wcs: WCS, *, bbox: Box) -> SkyProjection[Any]:
         }
     )
     projection: SkyProjection[Any] = model.deserialize(DetachedArchive())
-    return projection
+    return with_fits_form(projection, bbox)
