@@ -109,9 +109,7 @@ class Benchmark:
         parser = argparse.ArgumentParser(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument(
-            "--quick", action="store_true", help="small inputs and few repeats: under a minute"
-        )
+        parser.add_argument("--quick", action="store_true", help="small inputs, few repeats: under a minute")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and raw timings")
         arguments = parser.parse_args(argv)
         self.quick: bool = arguments.quick

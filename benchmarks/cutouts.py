@@ -112,10 +112,12 @@ def write_ours(task: Task) -> Path:
 
 
 def fetch_lsst_images(task: Task) -> MaskedImage:
-    # A coadd has no component of the three planes alone.
-    component = "" if task.dataset_type == "deep_coadd" else ".masked_image"
-    image = task.butler.get(f"{task.dataset_type}{component}", DATA_ID, parameters={"bbox": task.box})
-    return MaskedImage(image.image, mask=image.mask, variance=image.variance)
+    if task.dataset_type == "deep_coadd":
+        # A coadd has no component of the three planes together.
+        wanted = {"components": ["image", "mask", "variance"], "bbox": task.box}
+        planes = task.butler.get("deep_coadd.components", DATA_ID, parameters=wanted)
+        return MaskedImage(planes["image"], mask=planes["mask"], variance=planes["variance"])
+    return task.butler.get(f"{task.dataset_type}.masked_image", DATA_ID, parameters={"bbox": task.box})
 
 
 def write_lsst_images(task: Task) -> Path:
@@ -143,7 +145,7 @@ def write_astropy(task: Task) -> Path:
 
 
 def write_fitsio(task: Task) -> Path:
-    import fitsio
+    import fitsio  # noqa: PLC0415  # may be absent
 
     with fitsio.FITS(task.path) as source, fitsio.FITS(str(task.output), "rw") as target:
         for name in PLANES:
@@ -156,7 +158,7 @@ def write_fitsio(task: Task) -> Path:
 
 
 def write_astrocut(task: Task) -> Path:
-    import astrocut
+    import astrocut  # noqa: PLC0415  # may be absent
 
     made = astrocut.fits_cut(
         task.path,

@@ -6,6 +6,7 @@ __all__ = ("run_seeds",)
 
 import multiprocessing
 import resource
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,14 +81,22 @@ def _start(target: Callable[..., None], *args: Any) -> Iterator[tuple[Connection
 
 
 def _receive(connection: Connection, process: SpawnProcess) -> Any:
-    """Return the next answer or, if the process dies first, how: a `str`."""
+    """Return the next answer or, if the process dies first, how: a `str`.
+
+    Raises
+    ------
+    RuntimeError
+        Raised if the process ends by an exception: a fault of this test.
+    """
     try:
         if connection.poll(FILE_SECONDS):
             return connection.recv()
         return f"no answer within {FILE_SECONDS} s"
     except (EOFError, ConnectionResetError):
         process.join()
-        return f"exit code {process.exitcode}"
+        if process.exitcode is None or process.exitcode >= 0:
+            raise RuntimeError(f"The fuzzing process ended with exit code {process.exitcode}.") from None
+        return signal.Signals(-process.exitcode).name
 
 
 def _judge_death(root: Path, seed: int, *, death: str) -> Result:
@@ -123,8 +132,8 @@ def _sources(root: Path) -> Iterator[tuple[list[Source], Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="dax-image-fuzz-") as name,
         MiniSurvey.load(root).open() as butler,
+        make_sources(butler, Path(name)) as sources,
     ):
-        sources = make_sources(butler, Path(name))
         _limit_memory()
         yield sources, Path(name)
 

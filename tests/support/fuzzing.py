@@ -7,7 +7,7 @@ either the cutout has the very pixels that it finds, or there is none.
 
 from __future__ import annotations
 
-__all__ = ("Result", "Source", "Verdict", "check_seed", "make_sources", "run_reference")
+__all__ = ("Result", "Source", "Verdict", "check_seed", "compare", "make_sources", "run_reference")
 
 import contextlib
 import dataclasses
@@ -16,6 +16,7 @@ import io
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import astropy.io.fits
@@ -106,8 +107,9 @@ class Source:
         return self.ref.replace(id=uuid.uuid4(), datastore_records={RECORDS: [info]})
 
 
-def make_sources(butler: Butler, folder: Path) -> list[Source]:
-    """Return sound files of every kind, from a mini survey and from numpy.
+@contextlib.contextmanager
+def make_sources(butler: Butler, folder: Path) -> Iterator[list[Source]]:
+    """Make sound files of every kind, from a mini survey and from numpy.
 
     Parameters
     ----------
@@ -115,6 +117,11 @@ def make_sources(butler: Butler, folder: Path) -> list[Source]:
         Butler of a mini survey.
     folder
         Where to put files that the survey does not have.
+
+    Yields
+    ------
+    sources
+        The files; usable within the context only.
     """
     sources = []
     for name in ("visit_image", "difference_image", "deep_coadd"):
@@ -129,11 +136,12 @@ def make_sources(butler: Butler, folder: Path) -> list[Source]:
             write_archive(image, str(again))
             sources.append(_make_source(f"{name}, lossless", butler, ref, again))
     plain_butler, plain_ref = _make_plain_repository(folder / "plain")
-    for name, data in _make_plain_files().items():
-        path = folder / f"{name}.fits"
-        path.write_bytes(data)
-        sources.append(_make_source(f"plain, {name}", plain_butler, plain_ref, path))
-    return sources
+    with plain_butler:
+        for name, data in _make_plain_files().items():
+            path = folder / f"{name}.fits"
+            path.write_bytes(data)
+            sources.append(_make_source(f"plain, {name}", plain_butler, plain_ref, path))
+        yield sources
 
 
 def _make_plain_repository(root: Path) -> tuple[Butler, DatasetRef]:
@@ -287,7 +295,7 @@ def _judge(
     if rng.random() < 0.15 and (trouble := _check_stamps(source, ref)):
         return Verdict.VIOLATION, trouble
     if refusal is None:
-        return _compare(image, source, path, detail)
+        return compare(image, source, path, detail)
     if isinstance(refusal, InternalError):
         return Verdict.VIOLATION, f"{type(refusal).__name__}: {refusal}"
     if isinstance(refusal, InputDataError):
@@ -350,7 +358,7 @@ def _judge_request_error(
     return Verdict.VIOLATION, f"{text}; but the stencil suits the file's {bbox}"
 
 
-def _compare(
+def compare(
     image: Image | Mask | MaskedImage, source: Source, path: Path, detail: Detail
 ) -> tuple[Verdict, str]:
     """Compare pixels, their places on the sky and their meaning."""
