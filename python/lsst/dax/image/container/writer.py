@@ -101,11 +101,11 @@ def render_fits(
     forms = None if image.sky_projection is None else find_forms(image.sky_projection)
     grid = (b"" if forms is None else forms.wcs_cards(image.bbox)) + _parent_cards(image.bbox)
     hdus = [
-        plane_hdu(plane, plane.cards + grid + _extension_cards(image, plane) + date, compression=compression)
+        plane_hdu(plane, plane.cards + grid + _extension_cards(image, plane, date), compression=compression)
         for plane in planes
     ]
     hdus.append(json_hdu(make_tree(image, planes, None if forms is None else forms.json), date))
-    cards = _primary_cards(image, header) + date + make_card("DATAMODL", schema_url(image), "Schema URL.")
+    cards = _primary_cards(image, header, date)
     start = len(primary_header(cards, index=(0, 0), json=(0, 0)))
     index = index_hdu(hdus, date, start=start)
     tree = hdus[-1]
@@ -144,36 +144,50 @@ def _carried(image: GeneralizedImage) -> FitsOpaqueMetadata:
     return carried if isinstance(carried, FitsOpaqueMetadata) else FitsOpaqueMetadata()
 
 
-def _extension_cards(image: GeneralizedImage, plane: Plane) -> bytes:
-    """Return the cards that an image carries for one HDU."""
+def _extension_cards(image: GeneralizedImage, plane: Plane, date: bytes) -> bytes:
+    """Return the cards that an image carries for one HDU, and the date."""
     carried = _carried(image).headers.get(ExtensionKey(plane.name, plane.version))
     if not carried:
-        return b""
-    return b"".join(card for _, card in _group_cards(carried))
+        return date
+    return _join([*_group_cards(carried), (b"DATE", date)])
 
 
-def _primary_cards(image: GeneralizedImage, header: astropy.io.fits.Header) -> bytes:
-    """Return the cards of the primary header that do not describe the file."""
-    added = _group_cards(header)
+def _primary_cards(image: Image | Mask | MaskedImage, header: astropy.io.fits.Header, date: bytes) -> bytes:
+    """Return the cards of the primary header after those of the structure."""
     carried = _carried(image).headers.get(ExtensionKey())
+    own = [(b"DATE", date), (b"DATAMODL", make_card("DATAMODL", schema_url(image), "Schema URL."))]
+    added = _group_cards(header)
     if not carried:
-        return b"".join(card for _, card in added)
+        return _join([*added, *own])
     replacing = {keyword: card for keyword, card in added if keyword not in _COMMENTARY}
-    merged = [
-        (keyword, replacing.pop(keyword, card) if keyword not in _COMMENTARY else card)
+    kept = [
+        (keyword, card if keyword in _COMMENTARY else replacing.pop(keyword, card))
         for keyword, card in _group_cards(carried)
     ]
-    known = set(merged)
-    merged += [
+    known = set(kept)
+    new = [
         (keyword, card)
         for keyword, card in added
-        if keyword in replacing or (keyword in _COMMENTARY and (keyword, card) not in known)
+        if (keyword in replacing if keyword not in _COMMENTARY else (keyword, card) not in known)
     ]
-    return b"".join(card for _, card in merged)
+    return _join([*kept, *new, *own])
+
+
+def _join(cards: list[tuple[bytes, bytes]]) -> bytes:
+    """Return cards in the order in which astropy appends them.
+
+    Comments and the like stay at the end of a header: what is appended after
+    them comes to stand before them.
+    """
+    body: list[bytes] = []
+    comments: list[bytes] = []
+    for keyword, card in cards:
+        (comments if keyword in _COMMENTARY else body).append(card)
+    return b"".join((*body, *comments))
 
 
 def _group_cards(header: astropy.io.fits.Header) -> list[tuple[bytes, bytes]]:
-    """Return keywords and cards, continued ones in one piece, without the file's own."""
+    """Return keywords and cards, without blank cards and the file's own."""
     text = header.tostring(endcard=False, padding=False).encode("ascii")
     groups: list[tuple[bytes, bytes]] = []
     for start in range(0, len(text), CARD_SIZE):
@@ -188,5 +202,5 @@ def _group_cards(header: astropy.io.fits.Header) -> list[tuple[bytes, bytes]]:
     return [
         (keyword, card)
         for keyword, card in groups
-        if not (_OWN.fullmatch(keyword) or keyword.startswith(_BUTLER))
+        if card.strip() and not _OWN.fullmatch(keyword) and not keyword.startswith(_BUTLER)
     ]

@@ -1,0 +1,360 @@
+"""Files that are rendered directly are those of lsst.images, for every reader."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import astropy.io.fits
+import astropy.units as u
+import fitsio
+import numpy as np
+import pytest
+from astropy.time import Time
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
+from lsst.images.fits import FitsOpaqueMetadata, PrecompressedImage
+from tests.support.projections import PROJECTIONS
+from tests.support.scenes import BOX, make_image, make_masked_image
+
+from lsst.dax.image.container import Compression, can_render, render_fits
+from lsst.dax.image.errors import OutputError, UnsupportedProductError
+
+CREATED = Time("2026-03-01T01:02:03.456", scale="utc")
+NO_CARDS = astropy.io.fits.Header()
+TYPES = ["f4", "f8", "i2", "i4", "u1", "i1", "u2", "u4", "i8", "u8"]
+UNCOMPRESSED = dict.fromkeys(("image", "mask", "variance"))
+
+# The only cards that differ from those of lsst.images: positions and sizes of
+# what is stored in fewer and larger tiles, and the time, which is an argument.
+DIFFERENT = {"DATE", "INDXADDR", "JSONADDR", "NAXIS2", "PCOUNT", "TFORM1", "ZTILE2"}
+
+
+def render(image: Any, **kwargs: Any) -> bytes:
+    return render_fits(image, **{"header": NO_CARDS, "created": CREATED} | kwargs)
+
+
+def read(image: Any, folder: Path, **kwargs: Any) -> Any:
+    """Render an image and read it with lsst.images."""
+    path = folder / "rendered.fits"
+    path.write_bytes(render(image, **kwargs))
+    return type(image).read(str(path))
+
+
+def open_stored(content: bytes | Path) -> astropy.io.fits.HDUList:
+    """Open a file with compressed images as the tables that they are."""
+    source = io.BytesIO(content) if isinstance(content, bytes) else content
+    return astropy.io.fits.open(source, disable_image_compression=True, lazy_load_hdus=False)
+
+
+def noise(dtype: str, shape: tuple[int, int], seed: int = 1) -> np.ndarray:
+    """Return pixels that use the whole range of a type."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return (rng.normal(size=shape) * 10.0 ** rng.integers(-30, 30, shape)).astype(kind)
+    bounds = np.iinfo(kind)
+    pixels = rng.integers(bounds.min, bounds.max, shape, dtype=kind, endpoint=True)
+    pixels.flat[0], pixels.flat[-1] = bounds.min, bounds.max
+    return pixels
+
+
+def masked_image(n_planes: int = 15, **kwargs: Any) -> MaskedImage:
+    """Return a masked image with noise, NaN and infinity in it."""
+    image = make_image(**kwargs)
+    rng = np.random.default_rng(3)
+    image.array[...] = rng.normal(0, 30, image.array.shape)
+    image.array[3, 5:9] = [np.nan, np.inf, -np.inf, -0.0]
+    schema = MaskSchema([MaskPlane(f"P{n}", f"Plane number {n}.") for n in range(n_planes)])
+    mask = Mask(schema=schema, bbox=image.bbox)
+    for n in range(n_planes):
+        mask.set(f"P{n}", rng.random(image.array.shape) < 0.1)
+    variance = Image(rng.gamma(9, 100, image.array.shape).astype(np.float32), bbox=image.bbox)
+    return MaskedImage(image, mask=mask, variance=variance, metadata={"when": 3, "why": "none", "k": 0.1})
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (37, 13)])
+def test_pixels_of_each_type_come_back(
+    dtype: str, shape: tuple[int, int], compression: Compression, tmp_path: Path
+) -> None:
+    image = Image(noise(dtype, shape), yx0=(-3, 20000))
+    back = read(image, tmp_path, compression=compression)
+    assert back == image
+    assert back.array.dtype == image.array.dtype
+    assert back.unit is None
+    assert back.sky_projection is None
+    if dtype != "u8":  # fitsio has no unsigned 64-bit images
+        assert np.array_equal(fitsio.read(str(tmp_path / "rendered.fits"), ext="IMAGE"), image.array)
+    assert np.array_equal(astropy.io.fits.getdata(tmp_path / "rendered.fits", "IMAGE"), image.array)
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("dtype", [">f4", ">i2"])
+def test_pixels_in_the_other_byte_order_and_not_contiguous(
+    dtype: str, compression: Compression, tmp_path: Path
+) -> None:
+    pixels = noise(dtype[1:], (40, 30)).astype(dtype)[::2, ::3]
+    assert np.array_equal(read(Image(pixels), tmp_path, compression=compression).array, pixels)
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_every_bit_of_a_nan_is_kept(compression: Compression, tmp_path: Path) -> None:
+    bits = np.array([[0x7FC00000, 0x7FC12345, 0xFFC00001, 0x7F800000, 0x80000000, 1]], dtype=np.uint32)
+    image = Image(bits.view(np.float32))
+    back = read(image, tmp_path, compression=compression)
+    assert np.array_equal(back.array.view(np.uint32), bits)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pixels=npst.arrays(
+        dtype=st.sampled_from(TYPES),
+        shape=npst.array_shapes(min_dims=2, max_dims=2, max_side=20),
+        elements=None,
+    ),
+    compression=st.sampled_from(Compression),
+)
+def test_any_array_comes_back(pixels: np.ndarray, compression: Compression) -> None:
+    content = render(Image(pixels), compression=compression)
+    with astropy.io.fits.open(io.BytesIO(content)) as hdus:
+        hdus.verify("exception")
+        assert np.array_equal(hdus["IMAGE"].data, pixels, equal_nan=pixels.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_many_tiles(compression: Compression, tmp_path: Path) -> None:
+    # 640 kB are three tiles, the last of them smaller.
+    image = Image(noise("f4", (400, 400)))
+    assert read(image, tmp_path, compression=compression) == image
+    assert np.array_equal(
+        fitsio.FITS(str(tmp_path / "rendered.fits"))["IMAGE"][150:350, 390:400], image.array[150:350, 390:400]
+    )
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_a_masked_image_comes_back(compression: Compression, tmp_path: Path) -> None:
+    image = masked_image()
+    back = read(image, tmp_path, compression=compression)
+    assert (back.image, back.mask, back.variance) == (image.image, image.mask, image.variance)
+    assert back.variance.unit == u.nJy**2
+    assert back.mask.schema.descriptions["P9"] == "Plane number 9."
+    assert dict(back.metadata.native) == {"when": 3, "why": "none", "k": 0.1}
+    for plane in (back, back.image, back.mask, back.variance):
+        assert plane.sky_projection == image.sky_projection
+
+
+def test_metadata_of_each_plane_come_back(tmp_path: Path) -> None:
+    image = masked_image()
+    image.image.metadata["x"], image.mask.metadata["y"], image.variance.metadata["z"] = 1, None, float("inf")
+    back = read(image, tmp_path)
+    assert dict(back.image.metadata.native) == {"x": 1}
+    assert dict(back.mask.metadata.native) == {"y": None}
+    assert dict(back.variance.metadata.native) == {"z": float("inf")}
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "u8"])
+@pytest.mark.parametrize("n_planes", [0, 1, 8, 9, 31, 32, 70])
+def test_any_number_of_mask_planes_comes_back(n_planes: int, dtype: str, tmp_path: Path) -> None:
+    schema = MaskSchema([MaskPlane(f"P{n}", f"Plane {n}") for n in range(n_planes)], dtype=dtype)
+    mask = Mask(schema=schema, bbox=BOX)
+    rng = np.random.default_rng(n_planes)
+    for name in schema.names:
+        mask.set(name, rng.random(BOX.shape) < 0.3)
+    back = read(mask, tmp_path)
+    assert back == mask
+    assert back.schema.dtype == np.dtype(dtype)
+    stored = fitsio.FITS(str(tmp_path / "rendered.fits"))
+    assert [hdu.get_extname() for hdu in stored].count("MASK") == max(1, -(-n_planes // 31))
+    if n_planes > 32:
+        # The planes of the second HDU count from bit 0 again.
+        assert np.array_equal(stored["MASK", 2].read() & 2 != 0, mask.get("P32"))
+
+
+def test_reserved_bits_are_kept_free_and_not_stored(tmp_path: Path) -> None:
+    planes = [None, MaskPlane("A", "a"), *[None] * 7, MaskPlane("B", "b"), None]
+    schema = MaskSchema(planes)
+    mask = Mask(np.full((4, 3, 2), 255, np.uint8), schema=schema)
+    back = read(mask, tmp_path)
+    assert back.schema == schema
+    assert np.array_equal(back.array, np.broadcast_to(np.uint8([2, 2]), (4, 3, 2)))
+    assert np.array_equal(fitsio.read(str(tmp_path / "rendered.fits"), ext="MASK"), np.full((4, 3), 3))
+
+
+UNITS = [None, u.nJy, u.adu, u.electron**2, u.DN / u.s, u.mag, u.Jy * u.m**0.5, u.dimensionless_unscaled]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=str)
+def test_units_are_written_as_lsst_images_writes_them(unit: u.UnitBase | None, tmp_path: Path) -> None:
+    image = Image(noise("f4", (3, 4)), unit=unit)
+    back = read(image, tmp_path)
+    image.write(str(tmp_path / "reference.fits"))
+    assert back.unit == Image.read(str(tmp_path / "reference.fits")).unit == unit
+    values = [
+        astropy.io.fits.getheader(tmp_path / name, "IMAGE").get("BUNIT")
+        for name in ("rendered.fits", "reference.fits")
+    ]
+    assert values[0] == values[1]
+    assert (values[0] is None) == (unit is None)
+
+
+def test_a_unit_that_astropy_does_not_know_is_kept_for_people(tmp_path: Path) -> None:
+    # lsst.images writes it too, and cannot read its own file back.
+    image = Image(noise("f4", (3, 4)), unit=u.Unit("JY/BEAM", parse_strict="silent"))
+    header = astropy.io.fits.getheader(io.BytesIO(render(image)), "IMAGE")
+    assert header["BUNIT"] == "JY/BEAM"
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("compression", Compression)
+def test_cards_and_tree_are_those_of_lsst_images(name: str, compression: Compression, tmp_path: Path) -> None:
+    image = masked_image(n_planes=40, sky_projection=PROJECTIONS[name]())[Box.factory[40:100, 1010:1130]]
+    options = {} if compression is Compression.GZIP else {"compression_options": UNCOMPRESSED}
+    image.write(str(tmp_path / "reference.fits"), **options)
+    with (
+        open_stored(render(image, compression=compression)) as ours,
+        open_stored(tmp_path / "reference.fits") as theirs,
+    ):
+        assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            pairs = zip(one.header.cards, other.header.cards, strict=True)
+            different = {a.keyword for a, b in pairs if str(a) != str(b)}
+            assert different <= DIFFERENT
+            assert [card.comment for card in one.header.cards] == [
+                card.comment for card in other.header.cards
+            ]
+        assert json.loads(bytes(ours["JSON"].data[0]["JSON"])) == json.loads(
+            bytes(theirs["JSON"].data[0]["JSON"])
+        )
+        assert ours["INDEX"].data.dtype == theirs["INDEX"].data.dtype
+        for column in ("EXTNAME", "EXTVER", "XTENSION", "ZIMAGE"):
+            assert list(ours["INDEX"].data[column]) == list(theirs["INDEX"].data[column])
+
+
+@pytest.mark.parametrize("kind", [Image, Mask])
+def test_single_planes_are_files_as_lsst_images_has_them(kind: type, tmp_path: Path) -> None:
+    whole = masked_image()
+    plane = whole.image if kind is Image else whole.mask
+    plane.write(str(tmp_path / "reference.fits"))
+    with open_stored(render(plane)) as ours, open_stored(tmp_path / "reference.fits") as theirs:
+        assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
+        trees = [json.loads(bytes(hdus["JSON"].data[0]["JSON"])) for hdus in (ours, theirs)]
+        assert trees[0] == trees[1]
+        assert ours[0].header["DATAMODL"] == theirs[0].header["DATAMODL"]
+    assert read(plane, tmp_path).sky_projection == plane.sky_projection
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_the_index_tells_where_each_hdu_is(compression: Compression) -> None:
+    content = render(masked_image(n_planes=33), compression=compression)
+    assert len(content) % 2880 == 0
+    with open_stored(content) as hdus:
+        primary, index = hdus[0].header, hdus["INDEX"].data
+        positions = [(hdu.fileinfo()["hdrLoc"], hdu.fileinfo()["datLoc"]) for hdu in hdus]
+        assert [(row["HDRADDR"], row["DATADDR"]) for row in index] == positions[:-1]
+        ends = [row["DATADDR"] + row["DATSIZE"] for row in index]
+        assert ends == [start for start, _ in positions[1:]]
+        assert content[primary["INDXADDR"] :].startswith(b"XTENSION= 'BINTABLE'")
+        assert primary["INDXADDR"] == positions[-1][0]
+        assert primary["INDXSIZE"] == len(content) - positions[-1][0]
+        assert (primary["JSONADDR"], primary["JSONSIZE"]) == (positions[-2][0], ends[-1] - positions[-2][0])
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_astropy_and_fitsio_find_nothing_wrong(compression: Compression, tmp_path: Path) -> None:
+    image = masked_image()
+    path = tmp_path / "rendered.fits"
+    path.write_bytes(render(image, compression=compression))
+    with astropy.io.fits.open(path) as hdus:
+        hdus.verify("exception")
+        for name, plane in (("IMAGE", image.image), ("VARIANCE", image.variance)):
+            assert np.array_equal(hdus[name].data, plane.array, equal_nan=True)
+            assert np.array_equal(fitsio.read(str(path), ext=name), plane.array, equal_nan=True)
+            wcs = WCS(hdus[name].header)
+            # Array column 3, row 5 is the parent's pixel (x start + 3, y start + 5).
+            parent = image.sky_projection.pixel_to_sky(x=image.bbox.x.start + 3, y=image.bbox.y.start + 5)
+            assert wcs.pixel_to_world(3, 5).separation(parent) < 1e-6 * u.arcsec
+            linear = WCS(hdus[name].header, key="A", fix=False)
+            assert list(linear.pixel_to_world_values(3, 5)) == [
+                image.bbox.x.start + 3,
+                image.bbox.y.start + 5,
+            ]
+        bits = fitsio.read(str(path), ext="MASK")
+        for n in range(15):
+            assert hdus["MASK"].header[f"MSKN{n:04d}"] == f"P{n}"
+            assert np.array_equal(bits & hdus["MASK"].header[f"MSKM{n:04d}"] != 0, image.mask.get(f"P{n}"))
+
+
+def test_equal_arguments_give_equal_bytes() -> None:
+    image = masked_image()
+    content = render(image)
+    assert render(image.copy()) == content
+    assert render(image, created=CREATED.tai) == content
+    other = render(image, created=CREATED + 1 * u.s)
+    assert len(other) == len(content)
+    assert other.count(b"DATE    = '2026-03-01T01:02:04.456' / UTC date") == 6
+    image.image.array[50, 50] += 1
+    assert render(image) != content
+
+
+def test_the_image_is_left_alone() -> None:
+    image, same = masked_image(), masked_image()
+    image.image.array.flags.writeable = False
+    render(image)
+    assert (image.image, image.mask, image.variance) == (same.image, same.mask, same.variance)
+
+
+def test_noise_is_stored_in_no_more_bytes_than_by_lsst_images(tmp_path: Path) -> None:
+    image = masked_image()
+    image.write(str(tmp_path / "reference.fits"))
+    assert len(render(image)) <= (tmp_path / "reference.fits").stat().st_size
+    assert len(render(image, compression=Compression.NONE)) > len(render(image))
+
+
+class Extended(MaskedImage):
+    """A masked image that may have more than the three planes."""
+
+
+def test_what_cannot_be_rendered_is_left_to_lsst_images() -> None:
+    plain = make_masked_image()
+    extended = Extended(plain.image, mask=plain.mask, variance=plain.variance)
+    assert can_render(plain)
+    for image, name in (
+        (extended, "Extended"),
+        (Image(np.zeros((2, 3), bool)), "Image"),
+        (Image(np.zeros((2, 3), np.float16)), "Image"),
+    ):
+        assert not can_render(image)
+        with pytest.raises(UnsupportedProductError, match=rf"A {name} .* cannot be written directly; plain"):
+            render(image)
+
+
+def test_pixels_that_are_kept_compressed_are_left_to_lsst_images() -> None:
+    image = make_image()
+    with open_stored(render(image)) as hdus:
+        kept = PrecompressedImage.from_bintable(hdus["IMAGE"])
+    image._opaque_metadata = FitsOpaqueMetadata(precompressed={"IMAGE": kept})
+    assert not can_render(image)
+    assert can_render(image.copy())
+
+
+def test_metadata_that_json_has_not_are_refused() -> None:
+    image = make_image()
+    image.metadata["bad"] = np.float32(3)
+    with pytest.raises(OutputError, match=r"metadata of the Image cannot be written: .*float32"):
+        render(image)
+
+
+def test_text_that_fits_has_not_is_refused() -> None:
+    mask = Mask(schema=MaskSchema([MaskPlane("BAD", "déjà vu")]), bbox=BOX)
+    with pytest.raises(OutputError, match=r"mask planes \['BAD'\] cannot be written: .*ASCII"):
+        render(mask)
+    image = Image(noise("f4", (2, 2)), unit=u.Unit("µé", parse_strict="silent"))
+    with pytest.raises(OutputError, match=r"unit 'µé' cannot be written: .*ASCII"):
+        render(image)
