@@ -99,6 +99,6 @@ def _require_demo_extra() -> None:
     """Raise unless the packages of the extra ``demo`` are there."""
     if missing := [name for name in ("galsim", "matplotlib", "PIL") if find_spec(name) is None]:
         raise RequestError(
-            f"The demo needs packages that are not installed: {', '.join(missing)}; install the extra 'demo': "
+            f"The demo needs packages that are not installed: {', '.join(missing)}; install the extra: "
             f"pip install 'lsst-dax-image[demo]'."
         )

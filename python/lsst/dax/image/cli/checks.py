@@ -5,10 +5,13 @@ from __future__ import annotations
 __all__ = ("FitsSummary", "check_fits", "check_picture")
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import astropy.io.fits
 import numpy as np
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.wcs import WCS
 
 from lsst.images import Image, Mask, MaskedImage
 from lsst.images.serialization import read_archive
@@ -16,6 +19,7 @@ from lsst.images.serialization import read_archive
 from ..errors import OutputError
 
 _FEWEST_COLORS = 16
+_MAX_DISAGREEMENT_PX = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,24 +59,18 @@ def check_fits(path: Path) -> FitsSummary:
     Raises
     ------
     OutputError
-        Raised if it does not open, if the two differ, or if its pixels are all
-        the same.
+        Raised if it does not open, if the two see other pixels or another
+        place on the sky, or if its pixels are all the same.
     """
+    planes, header = _read_with_astropy(path)
     try:
-        with astropy.io.fits.open(path, mode="readonly") as hdus:
-            hdus.verify("exception")
-            planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image and hdu.data is not None}
-            header = hdus[0].header.copy()
         image = read_archive(str(path))
-    except (OSError, ValueError, LookupError, TypeError, astropy.io.fits.VerifyError) as error:
-        raise OutputError(f"{path} does not open: {type(error).__name__}: {error}") from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(f"{path} does not open in lsst.images: {type(error).__name__}: {error}") from error
     plane = image.image if isinstance(image, MaskedImage) else image
     if isinstance(plane, Mask) or not isinstance(plane, Image):
         raise OutputError(f"{path} holds a {type(image).__name__}, and no image.")
-    if "IMAGE" not in planes or not np.array_equal(planes["IMAGE"], plane.array, equal_nan=True):
-        raise OutputError(
-            f"{path} has other pixels in astropy than in lsst.images; its image HDUs are {list(planes)}."
-        )
+    _check_agreement(path, plane, planes["IMAGE"])
     finite = plane.array[np.isfinite(plane.array)]
     if finite.size == 0 or finite.min() == finite.max():
         raise OutputError(f"{path} shows nothing: {finite.size} finite pixels, all of one value.")
@@ -112,6 +110,41 @@ def check_picture(path: Path) -> tuple[int, int]:
         raise OutputError(f"{path} shows nothing: {colors} colours, fewer than {_FEWEST_COLORS}.")
     height, width = pixels.shape[:2]
     return width, height
+
+
+def _read_with_astropy(path: Path) -> tuple[dict[str, astropy.io.fits.ImageHDU], astropy.io.fits.Header]:
+    """Return the HDUs that hold pixels, in memory, and the primary header."""
+    try:
+        with warnings.catch_warnings():
+            # Of a file that ends too early astropy reads what there is.
+            warnings.simplefilter("error", VerifyWarning)
+            with astropy.io.fits.open(path) as hdus:
+                hdus.verify("exception")
+                planes = {
+                    hdu.name: astropy.io.fits.ImageHDU(np.array(hdu.data), hdu.header)
+                    for hdu in hdus[1:]
+                    if hdu.is_image
+                }
+                header = hdus[0].header.copy()
+    except (OSError, ValueError, LookupError, TypeError, VerifyError, VerifyWarning) as error:
+        raise OutputError(f"{path} does not open in astropy: {type(error).__name__}: {error}") from error
+    if "IMAGE" not in planes:
+        raise OutputError(f"{path} has no HDU 'IMAGE' with pixels, but {list(planes)}.")
+    return planes, header
+
+
+def _check_agreement(path: Path, image: Image, hdu: astropy.io.fits.ImageHDU) -> None:
+    """Raise unless two readers see the same pixels at the same place."""
+    if not np.array_equal(hdu.data, image.array, equal_nan=True):
+        raise OutputError(f"{path} has other pixels in astropy than in lsst.images.")
+    projection, box = image.sky_projection, image.bbox
+    if projection is None:
+        raise OutputError(f"{path} has no sky projection.")
+    x, y = np.meshgrid(np.linspace(box.x.min, box.x.max, 5), np.linspace(box.y.min, box.y.max, 5))
+    found_x, found_y = WCS(hdu.header).world_to_pixel(projection.pixel_to_sky(x=x, y=y))
+    off = float(np.hypot(found_x + box.x.start - x, found_y + box.y.start - y).max())
+    if not off < _MAX_DISAGREEMENT_PX:
+        raise OutputError(f"{path} has its sky {off:.3g} pixels off in astropy from that in lsst.images.")
 
 
 def _describe_source(header: astropy.io.fits.Header) -> str:
