@@ -397,13 +397,21 @@ def _check_file(butler: LocatesDatasets, ref: DatasetRef) -> None:
 
 
 def _check_projection(sky_projection: SkyProjection[Any], bbox: Box, ref: DatasetRef) -> None:
-    """Use a projection once, because a damaged one is read without complaint."""
+    """Use a projection once, because a damaged one is read without complaint.
+
+    Parts of a map of the whole sky lie off the sky, for which AST has a mark
+    that comes out as a declination of 147 degrees.
+    """
+    grid = bbox.meshgrid(3)
     to_sky, to_pixel = sky_projection.pixel_to_sky_transform, sky_projection.sky_to_pixel_transform
     try:
-        lon, lat = to_sky.apply_forward(x=np.array([bbox.x.center]), y=np.array([bbox.y.center]))
-        if np.abs(lat) > 0.5 * np.pi + 1e-9:  # NaN is fine: the centre of an all-sky map may be off the sky
-            raise InputDataError(f"{_name(ref)} has a projection with a declination of {np.degrees(lat)}.")
-        to_pixel.apply_forward(x=lon, y=lat)
+        lon, lat = to_sky.apply_forward(x=grid.x.ravel(), y=grid.y.ravel())
+        on_sky = np.abs(lat) <= 0.5 * np.pi + 1e-9
+        if not on_sky.any():
+            raise InputDataError(
+                f"{_name(ref)} has a projection without a valid declination: {np.degrees(lat)}."
+            )
+        to_pixel.apply_forward(x=lon[on_sky], y=lat[on_sky])
     except starlink.Ast.AstError as error:
         raise InputDataError(f"{_name(ref)} has a sky projection that cannot be used: {error}") from error
 
