@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from .fuzzing import Result, Source, Verdict, check_seed, make_sources, run_reference
+from .fuzzing import Result, Source, Verdict, check_seed, describe_seed, make_sources, run_reference
 
 MEMORY = 2 * 1024**3
 """Bytes of address space that a damaged file may make a reader ask for."""
@@ -26,8 +26,6 @@ FILE_SECONDS = 60.0
 
 READY = "ready"
 ALIVE = "alive"
-UNKNOWN = "?"
-"""What is known of a file whose reader died."""
 
 
 def run_seeds(root: Path, seeds: Sequence[int], *, always_compare: bool = False) -> Iterator[Result]:
@@ -45,9 +43,9 @@ def run_seeds(root: Path, seeds: Sequence[int], *, always_compare: bool = False)
     Yields
     ------
     result
-        One per seed.  The death of the process, by a signal or by the time
-        limit, is a violation of the seed at hand; a new process goes on with
-        the next one.
+        One per seed.  If the process dies, by a signal or by the time limit,
+        a process that only runs the reference reader tells whose fault that
+        is; a new process goes on with the next seed.
     """
     remaining = list(seeds)
     while remaining:
@@ -67,17 +65,19 @@ def _start(target: Callable[..., None], *args: Any) -> Iterator[tuple[Connection
     """Run a function in a process of its own until it is ready."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(theirs, *args), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(START_SECONDS) or ours.recv() != READY:
-            raise RuntimeError("The fuzzing process did not start.")
-        yield ours, process
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
+    # The folder is ours, because a process that is killed does not tidy up.
+    with tempfile.TemporaryDirectory(prefix="dax-image-fuzz-") as folder:
+        process = context.Process(target=target, args=(theirs, Path(folder), *args), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            if not ours.poll(START_SECONDS) or ours.recv() != READY:
+                raise RuntimeError("The fuzzing process did not start.")
+            yield ours, process
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
 
 
 def _receive(connection: Connection, process: SpawnProcess) -> Any:
@@ -102,40 +102,40 @@ def _receive(connection: Connection, process: SpawnProcess) -> Any:
 def _judge_death(root: Path, seed: int, *, death: str) -> Result:
     """Tell whether the reference reader lives through a file that killed us."""
     with _start(_run_reference, root, seed) as (connection, process):
+        source, damage = connection.recv()
         theirs = _receive(connection, process)
     verdict = Verdict.VIOLATION if theirs == ALIVE else Verdict.DIES_TOO
     text = f"{death}; the reference reader: {theirs}"
-    return Result(seed, UNKNOWN, UNKNOWN, verdict, text, FILE_SECONDS)
+    return Result(seed, source, damage, verdict, text, FILE_SECONDS)
 
 
-def _judge_all(connection: Connection, root: Path, seeds: Sequence[int], always_compare: bool) -> None:
+def _judge_all(
+    connection: Connection, folder: Path, root: Path, seeds: Sequence[int], always_compare: bool
+) -> None:
     """Judge seeds until there are none, and send each result."""
-    with _sources(root) as (sources, folder):
+    with _sources(root, folder) as sources:
         connection.send(READY)
         for seed in seeds:
             connection.send(check_seed(sources, seed, folder, always_compare=always_compare))
 
 
-def _run_reference(connection: Connection, root: Path, seed: int) -> None:
+def _run_reference(connection: Connection, folder: Path, root: Path, seed: int) -> None:
     """Read one damaged file with the reference reader, and say so if that worked."""
-    with _sources(root) as (sources, folder):
+    with _sources(root, folder) as sources:
         connection.send(READY)
+        connection.send(describe_seed(sources, seed))
         run_reference(sources, seed, folder)
         connection.send(ALIVE)
 
 
 @contextmanager
-def _sources(root: Path) -> Iterator[tuple[list[Source], Path]]:
+def _sources(root: Path, folder: Path) -> Iterator[list[Source]]:
     """Make the sound files, then limit the memory."""
     from lsst.dax.image.simulation import MiniSurvey
 
-    with (
-        tempfile.TemporaryDirectory(prefix="dax-image-fuzz-") as name,
-        MiniSurvey.load(root).open() as butler,
-        make_sources(butler, Path(name)) as sources,
-    ):
+    with MiniSurvey.load(root).open() as butler, make_sources(butler, folder) as sources:
         _limit_memory()
-        yield sources, Path(name)
+        yield sources
 
 
 def _limit_memory() -> None:
