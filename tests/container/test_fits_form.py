@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import astropy.io.fits
 import astropy.units as u
 import numpy as np
 import pytest
 from astropy.wcs import WCS
 from lsst.images import Box, Image
+from PIL import Image as Pillow
 from tests.support.scenes import make_wcs
 
 from lsst.dax.image.container import make_sky_projection
 from lsst.dax.image.cutouts import make_cutout
 from lsst.dax.image.geometry import PixelBoxStencil
+from lsst.dax.image.plotting import make_color_image, write_color_png
 
 # The scale, orientation and size of the distortion are those of a DECam detector.
 TPV = {
@@ -73,12 +77,12 @@ def test_lsst_images_loses_the_distortion() -> None:
     assert form.pixel_to_world(0, 0).separation(make_tpv().pixel_to_world(0, 0)) > 2 * u.arcsec
 
 
-def test_astropy_reads_the_positions_from_a_file(tmp_path: object) -> None:
+def test_astropy_reads_the_positions_from_a_file(tmp_path: Path) -> None:
     box = Box.factory[0:250, 0:245]
     projection = make_sky_projection(make_tpv(), bbox=box)
     image = Image(np.zeros(box.shape, dtype=np.float32), bbox=box, sky_projection=projection)
     cutout = make_cutout(image, PixelBoxStencil(Box.factory[100:140, 20:90]))
-    with astropy.io.fits.open(cutout.write(f"{tmp_path}/cutout.fits").ospath) as hdus:
+    with astropy.io.fits.open(cutout.write(tmp_path / "cutout.fits").ospath) as hdus:
         wcs = WCS(hdus["IMAGE"].header)
     assert wcs.pixel_to_world(5, 30).separation(make_tpv().pixel_to_world(25, 130)) < 1e-4 * u.arcsec
 
@@ -95,3 +99,15 @@ def test_an_image_that_is_not_all_on_the_sky_is_left_as_it_is() -> None:
     wcs.wcs.cd = np.diag([-1.0, 1.0])
     box = Box.factory[-200:400, 900:1300]
     assert make_sky_projection(wcs, bbox=box).fits_approximation is None
+
+
+def test_a_picture_has_the_positions_too(tmp_path: Path) -> None:
+    box = Box.factory[0:40, 0:50]
+    projection = make_sky_projection(make_tpv(), bbox=box)
+    pixels = np.random.default_rng(3).normal(size=box.shape)
+    image = Image(pixels, bbox=box, sky_projection=projection)
+    path = write_color_png(make_color_image(image, image, image), tmp_path / "color.png")
+    with Pillow.open(path) as picture:
+        cards = picture.info["Comment"]
+    wcs = WCS(astropy.io.fits.Header.fromstring(cards, sep="\n"))
+    assert wcs.pixel_to_world(5, 30).separation(make_tpv().pixel_to_world(5, 30)) < 1e-4 * u.arcsec

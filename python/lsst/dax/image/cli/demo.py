@@ -120,6 +120,6 @@ def _check_and_write(folder: OutputFolder, chapters: Sequence[Chapter], data: Pa
         "Real data": "none named" if data is None else str(data),
         "Files": f"{len(summaries)} FITS files, each opened with astropy and lsst.images, and {len(sizes)} "
         f"pictures",
-        "Repositories": f"{folder.root / 'repositories'}: the Butlers that were cut",
+        "Repositories": f"{folder.root / 'repositories'}: the Butler repositories behind this page",
     }
     return folder.save_page(render_page(chapters, facts=facts, summaries=summaries, sizes=sizes))

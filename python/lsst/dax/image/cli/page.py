@@ -29,7 +29,7 @@ pre { font: .8125rem/1.45 ui-monospace, monospace; background: var(--soft); padd
   overflow-x: auto; }
 .files { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--line); }
-td.number { text-align: right; white-space: nowrap; }
+.files .cut td { white-space: nowrap; } td.number { text-align: right; }
 summary { cursor: pointer; margin: .5rem 0; }
 .absent { border-left: .3rem solid #e69f00; padding: .3rem .8rem; background: var(--soft); }
 """
@@ -154,7 +154,7 @@ def _render_files(files: Mapping[str, FitsSummary]) -> str:
     count = f"{len(files)} FITS file{'s' if len(files) > 1 else ''}"
     return f"""<details{" open" if len(files) <= 4 else ""}>
 <summary>{count}</summary>
-<div class="files"><table>
+<div class="files"><table class="cut">
 <tr><th>File</th><th>Holds</th><th>Pixels</th><th>Cut from</th><th>Size</th></tr>
 {rows}
 </table></div>

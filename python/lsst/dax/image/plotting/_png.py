@@ -90,9 +90,8 @@ def _make_cards(color: ColorImage) -> str:
     projection = color.sky_projection
     if projection is None:
         return ""
-    wcs = projection.as_fits_wcs(color.bbox)
-    if wcs is None:
-        wcs = projection.as_fits_wcs(color.bbox, allow_approximation=True)
+    # A projection has an approximation where its own FITS form is none or false.
+    wcs = projection.as_fits_wcs(color.bbox, allow_approximation=True)
     if wcs is None:
         return ""
     height, width = color.bbox.shape
