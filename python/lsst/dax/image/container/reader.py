@@ -19,12 +19,13 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskSchema, SkyProjection
 from lsst.resources import ResourcePathExpression
 
 from ..errors import InputDataError, NoCoverageError, UnsupportedProductError
+from .array_layout import ArrayLayout
 from .bulk import read_box_arrays
 from .header import _STRUCTURAL
 from .layout import ContainerLayout, LayoutCache, read_layout
 from .mask_planes import unpack_mask
 from .sources import ByteSource, open_source, read_coalesced
-from .tiles import ArrayPlan, decode_array, plan_array
+from .tiles import PixelSlices, decode_array, plan_array, split_plan
 
 PLANES = ("image", "mask", "variance")
 """Planes of a masked image."""
@@ -168,9 +169,8 @@ class ContainerReader:
         """
         self._check_planes(planes)
         slices = self._slices(bbox)
-        plans = [plan_array(layout, slices) for plane in planes for layout in self._layout.arrays[plane]]
-        data = iter(read_coalesced(self._source, [one_range for plan in plans for one_range in plan.ranges]))
-        decoded = iter([self._decode(plan, [next(data) for _ in plan.ranges]) for plan in plans])
+        layouts = [layout for plane in planes for layout in self._layout.arrays[plane]]
+        decoded = iter(self._decode(slices, layouts))
         return MappingProxyType(
             {
                 plane: self._finish(plane, [next(decoded) for _ in self._layout.arrays[plane]])
@@ -340,6 +340,47 @@ class ContainerReader:
                 ),
             )
 
+    def read_plane_boxes(
+        self, plane: str, boxes: Sequence[Box], *, executor: Executor | None = None, max_bytes: int = 2**25
+    ) -> Iterator[tuple[int, Image | Mask]]:
+        """Read one plane of many boxes, each tile once.
+
+        Parameters
+        ----------
+        plane
+            ``image``, ``mask`` or ``variance``.
+        boxes
+            Pixels to read; each must lie within the image.
+        executor
+            Threads that decode; by default the calling thread does.
+        max_bytes
+            Decoded pixels that are kept at a time, in bytes; more only where a
+            single box needs more.
+
+        Yields
+        ------
+        number
+            Index of a box, by ascending rows.
+        image
+            Its pixels, with unit or schema and sky projection.
+
+        Raises
+        ------
+        NoCoverageError
+            Raised if a box does not lie within the image.
+        UnsupportedProductError
+            Raised if there is no such plane.
+        InputDataError
+            Raised if the file is damaged.
+        StoreError
+            Raised if the store fails.
+        """
+        for number, arrays in self.read_boxes(boxes, planes=(plane,), executor=executor, max_bytes=max_bytes):
+            if plane == "mask":
+                yield number, self._make_mask(arrays[plane], boxes[number], self.sky_projection)
+            else:
+                yield number, self._make_image(plane, arrays[plane], boxes[number], self.sky_projection)
+
     def read_masked_images(
         self, boxes: Sequence[Box], *, executor: Executor | None = None, max_bytes: int = 2**25
     ) -> Iterator[tuple[int, MaskedImage]]:
@@ -384,7 +425,7 @@ class ContainerReader:
                 f"{self._source.name} is a {self.kind} with planes {self.planes}; {missing} were asked for."
             )
 
-    def _slices(self, bbox: Box) -> tuple[int, int, int, int]:
+    def _slices(self, bbox: Box) -> PixelSlices:
         """Return a box as rows and columns within the arrays."""
         whole = self.bbox
         if not whole.contains(bbox) or 0 in bbox.shape:
@@ -398,15 +439,27 @@ class ContainerReader:
             bbox.x.stop - whole.x.start,
         )
 
-    def _decode(self, plan: ArrayPlan, data: Sequence[memoryview]) -> NDArray[Any]:
-        """Decode part of one array."""
-        y0, y1, x0, x1 = plan.pixels
-        out: NDArray[Any] = np.empty((y1 - y0, x1 - x0), plan.layout.dtype)
+    def _decode(self, slices: PixelSlices, layouts: Sequence[ArrayLayout]) -> list[NDArray[Any]]:
+        """Read and decode part of some arrays."""
+        y0, y1, x0, x1 = slices
+        arrays: list[NDArray[Any]] = [np.empty((y1 - y0, x1 - x0), layout.dtype) for layout in layouts]
+        parts = [
+            (part, out)
+            for layout, out in zip(layouts, arrays, strict=True)
+            for part in split_plan(plan_array(layout, slices), self._source.batch_bytes)
+        ]
+        # All in one round, where a round takes long.
+        batches = [parts] if self._source.is_remote else [[part] for part in parts]
         try:
-            decode_array(plan, data, out_pixels=out)
+            for batch in batches:
+                data = read_coalesced(self._source, [one for part, _ in batch for one in part.ranges])
+                begin = 0
+                for part, out in batch:
+                    decode_array(part, data[begin : begin + len(part.ranges)], out_pixels=out)
+                    begin += len(part.ranges)
         except InputDataError as error:
             raise InputDataError(f"{self._source.name} is damaged: {error}") from error
-        return out
+        return arrays
 
     def _finish(self, plane: str, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return a plane as it is in memory."""

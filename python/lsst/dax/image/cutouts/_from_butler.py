@@ -14,22 +14,17 @@ from astropy.time import Time
 
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.progress import Progress
-from lsst.images import Box, GeneralizedImage
+from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 
 from ..errors import InputDataError, internal_errors_reported
 from ..flags import FLAGS
 from ..geometry import EdgePolicy, PixelStencil, StencilLike, as_stencil, locate_positions
 from ..repository import (
     ButlerLike,
-    ImageGeometry,
-    ReadsDatasets,
-    fetch_full,
-    fetch_geometry,
-    fetch_image,
-    fetch_masked_image,
-    fetch_primary_header,
+    DatasetReader,
     fetch_time,
     make_provenance_header,
+    opened_dataset,
 )
 from ._cutout import Cutout, assemble_cutout
 from ._detail import Detail
@@ -93,33 +88,28 @@ def fetch_cutout(
     """
     stencil = as_stencil(stencil)
     with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
-        geometry = fetch_geometry(butler, ref)
-        pixels = stencil.to_pixels(geometry.sky_projection, geometry.bbox, edge=edge, max_pixels=max_pixels)
         created = Time.now() if created is None else created
-        return fetch_part(butler, ref, pixels, geometry=geometry, detail=detail, created=created)
+        with opened_dataset(butler, ref) as reader:
+            geometry = reader.geometry
+            pixels = stencil.to_pixels(
+                geometry.sky_projection, geometry.bbox, edge=edge, max_pixels=max_pixels
+            )
+            return read_cutout(reader, ref, pixels, detail=detail, created=created)
 
 
-def fetch_part(
-    butler: ButlerLike,
-    ref: DatasetRef,
-    pixels: PixelStencil,
-    *,
-    geometry: ImageGeometry,
-    detail: Detail,
-    created: Time,
+def read_cutout(
+    reader: DatasetReader, ref: DatasetRef, pixels: PixelStencil, *, detail: Detail, created: Time
 ) -> Cutout:
-    """Cut a stencil, whose pixels are known, out of a dataset.
+    """Cut a stencil, whose pixels are known, out of an opened dataset.
 
     Parameters
     ----------
-    butler
-        Butler to read through.
+    reader
+        Reader of the dataset.
     ref
-        Dataset or component.
+        The dataset or component.
     pixels
         The stencil on the dataset's pixels.
-    geometry
-        Where the dataset's pixels are.
     detail
         What to read of the dataset.
     created
@@ -135,10 +125,10 @@ def fetch_part(
     UnsupportedProductError
         Raised if the dataset holds components that cannot be padded.
     InputDataError
-        Raised if the stored file is missing or unusable.
+        Raised if the stored file is unusable.
     """
-    part = _read(butler, ref, pixels.bbox.intersection(geometry.bbox), detail, geometry)
-    header = fetch_primary_header(butler, ref)
+    part = _read(reader, pixels.bbox.intersection(pixels.image_bbox), detail)
+    header = reader.read_primary_header()
     header.extend(make_provenance_header(ref, created=created, source=header), update=True)
     header.extend(pixels.stencil.to_header(), update=True)
     return assemble_cutout(part, pixels, header=header, ref=ref)
@@ -205,30 +195,29 @@ def _stamps_of_one(
     time = fetch_time(butler, ref)
     moved = move_positions(positions, epoch=epoch, time=time)
     try:
-        geometry = fetch_geometry(butler, ref)
+        with opened_dataset(butler, ref) as reader:
+            geometry = reader.geometry
+            x, y = locate_positions(geometry.sky_projection, moved, bbox=geometry.bbox)
+
+            def read(box: Box) -> GeneralizedImage:
+                return _read(reader, box, detail)
+
+            return cut_stamps(read, moved, x=x, y=y, image_bbox=geometry.bbox, size=size, time=time, ref=ref)
     except InputDataError as error:
         failed = Stamp(
             0, moved, np.nan, np.nan, None, None, FLAGS["READ_FAILED"].value, str(error), ref, time
         )
         return [dataclasses.replace(failed, index=i, position=moved[i]) for i in range(moved.size)]
-    x, y = locate_positions(geometry.sky_projection, moved, bbox=geometry.bbox)
-
-    def read(box: Box) -> GeneralizedImage:
-        return _read(butler, ref, box, detail, geometry)
-
-    return cut_stamps(read, moved, x=x, y=y, image_bbox=geometry.bbox, size=size, time=time, ref=ref)
 
 
-def _read(
-    butler: ReadsDatasets, ref: DatasetRef, box: Box, detail: Detail, geometry: ImageGeometry
-) -> GeneralizedImage:
+def _read(reader: DatasetReader, box: Box, detail: Detail) -> Image | Mask | MaskedImage:
     """Read part of a dataset in some detail."""
     match detail:
         case Detail.IMAGE:
-            return fetch_image(butler, ref, bbox=box, geometry=geometry)
+            return reader.read_image(box)
         case Detail.MASKED_IMAGE:
-            return fetch_masked_image(butler, ref, bbox=box, geometry=geometry)
+            return reader.read_masked_image(box)
         case Detail.FULL:
-            return fetch_full(butler, ref, bbox=box, geometry=geometry)
+            return reader.read_full(box)
         case _:
             assert_never(detail)

@@ -23,10 +23,10 @@ from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import internal_errors_reported
 from ..geometry import PixelStencil
-from ..repository import ButlerLike, ImageGeometry, find_by_uuid, find_dataset
+from ..repository import ButlerLike, find_by_uuid, find_dataset, opened_dataset
 from ._cutout import OUTSIDE_STENCIL, Cutout
 from ._detail import Detail
-from ._from_butler import fetch_part
+from ._from_butler import read_cutout
 from .projection_finders import ProjectionFinder
 from .stencils import SkyStencil
 
@@ -189,11 +189,9 @@ class ImageCutoutFactory:
             The cutout; its mask does not show the stencil yet.
         """
         with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
-            geometry = ImageGeometry(*self.projection_finder(ref, self.butler))
-            pixels = stencil.to_pixels(geometry.sky_projection, geometry.bbox)
-            cutout = fetch_part(
-                self.butler, ref, pixels, geometry=geometry, detail=cutout_mode.detail, created=Time.now()
-            )
+            pixels = stencil.to_pixels(*self.projection_finder(ref, self.butler))
+            with opened_dataset(self.butler, ref) as reader:
+                cutout = read_cutout(reader, ref, pixels, detail=cutout_mode.detail, created=Time.now())
         self.logger.info("Cut %s out of %s %s: %s.", stencil, ref.datasetType.name, ref.id, pixels.bbox)
         return Extraction(cutout.image, stencil, pixels, cutout.header, ref)
 

@@ -9,4 +9,5 @@ from .find import *
 from .fits_image import *
 from .protocol import *
 from .provenance import *
+from .reader import *
 from .skymap import *
