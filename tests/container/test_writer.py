@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
+from lsst.images.cells import CellCoadd
 from lsst.images.fits import FitsOpaqueMetadata, PrecompressedImage
 from tests.support.projections import PROJECTIONS
 from tests.support.scenes import BOX, make_image, make_masked_image
+from tests.support.testdata import testdata
 
 from lsst.dax.image.container import Compression, can_render, render_fits
 from lsst.dax.image.errors import OutputError, UnsupportedProductError
@@ -50,6 +52,24 @@ def open_stored(content: bytes | Path) -> astropy.io.fits.HDUList:
     """Open a file with compressed images as the tables that they are."""
     source = io.BytesIO(content) if isinstance(content, bytes) else content
     return astropy.io.fits.open(source, disable_image_compression=True, lazy_load_hdus=False)
+
+
+def check_same_structure(content: bytes, reference: Path) -> None:
+    """Check HDUs, cards, tree and index against a file of lsst.images."""
+    with open_stored(content) as ours, open_stored(reference) as theirs:
+        assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            pairs = zip(one.header.cards, other.header.cards, strict=True)
+            different = {a.keyword for a, b in pairs if str(a) != str(b)}
+            assert different <= DIFFERENT
+            assert [card.comment for card in one.header.cards] == [
+                card.comment for card in other.header.cards
+            ]
+        trees = [json.loads(bytes(hdus["JSON"].data[0]["JSON"])) for hdus in (ours, theirs)]
+        assert trees[0] == trees[1]
+        assert ours["INDEX"].data.dtype == theirs["INDEX"].data.dtype
+        for column in ("EXTNAME", "EXTVER", "XTENSION", "ZIMAGE"):
+            assert list(ours["INDEX"].data[column]) == list(theirs["INDEX"].data[column])
 
 
 def noise(dtype: str, shape: tuple[int, int], seed: int = 1) -> np.ndarray:
@@ -193,7 +213,17 @@ def test_reserved_bits_are_kept_free_and_not_stored(tmp_path: Path) -> None:
     assert np.array_equal(fitsio.read(str(tmp_path / "rendered.fits"), ext="MASK"), np.full((4, 3), 3))
 
 
-UNITS = [None, u.nJy, u.adu, u.electron**2, u.DN / u.s, u.mag, u.Jy * u.m**0.5, u.dimensionless_unscaled]
+UNITS = [
+    None,
+    u.nJy,
+    u.adu,
+    u.electron**2,
+    u.DN / u.s,
+    u.ct / u.h,
+    u.mag,
+    u.Jy * u.m**0.5,
+    u.dimensionless_unscaled,
+]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=str)
@@ -223,24 +253,20 @@ def test_cards_and_tree_are_those_of_lsst_images(name: str, compression: Compres
     image = masked_image(n_planes=40, sky_projection=PROJECTIONS[name]())[Box.factory[40:100, 1010:1130]]
     options = {} if compression is Compression.GZIP else {"compression_options": UNCOMPRESSED}
     image.write(str(tmp_path / "reference.fits"), **options)
-    with (
-        open_stored(render(image, compression=compression)) as ours,
-        open_stored(tmp_path / "reference.fits") as theirs,
-    ):
-        assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
-        for one, other in zip(ours, theirs, strict=True):
-            pairs = zip(one.header.cards, other.header.cards, strict=True)
-            different = {a.keyword for a, b in pairs if str(a) != str(b)}
-            assert different <= DIFFERENT
-            assert [card.comment for card in one.header.cards] == [
-                card.comment for card in other.header.cards
-            ]
-        assert json.loads(bytes(ours["JSON"].data[0]["JSON"])) == json.loads(
-            bytes(theirs["JSON"].data[0]["JSON"])
-        )
-        assert ours["INDEX"].data.dtype == theirs["INDEX"].data.dtype
-        for column in ("EXTNAME", "EXTVER", "XTENSION", "ZIMAGE"):
-            assert list(ours["INDEX"].data[column]) == list(theirs["INDEX"].data[column])
+    check_same_structure(render(image, compression=compression), tmp_path / "reference.fits")
+
+
+def test_a_real_coadd_is_written_as_lsst_images_writes_it(tmp_path: Path) -> None:
+    (path,) = testdata("C_rubin_dp2_butler").rglob("deep_coadd_5428_76_g_*.fits")
+    coadd = CellCoadd.read(str(path))
+    image = MaskedImage(
+        coadd.image, mask=coadd.mask, variance=coadd.variance, sky_projection=coadd.sky_projection
+    )
+    back = read(image, tmp_path)
+    assert (back.image, back.mask, back.variance) == (image.image, image.mask, image.variance)
+    assert back.sky_projection == coadd.sky_projection
+    image.write(str(tmp_path / "reference.fits"))
+    check_same_structure(render(image), tmp_path / "reference.fits")
 
 
 @pytest.mark.parametrize("kind", [Image, Mask])
@@ -248,12 +274,7 @@ def test_single_planes_are_files_as_lsst_images_has_them(kind: type, tmp_path: P
     whole = masked_image()
     plane = whole.image if kind is Image else whole.mask
     plane.write(str(tmp_path / "reference.fits"))
-    with open_stored(render(plane)) as ours, open_stored(tmp_path / "reference.fits") as theirs:
-        assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
-        trees = [json.loads(bytes(hdus["JSON"].data[0]["JSON"])) for hdus in (ours, theirs)]
-        assert trees[0] == trees[1]
-        assert ours[0].header["DATAMODL"] == theirs[0].header["DATAMODL"]
-        assert ours["INDEX"].data.dtype == theirs["INDEX"].data.dtype
+    check_same_structure(render(plane), tmp_path / "reference.fits")
     assert read(plane, tmp_path).sky_projection == plane.sky_projection
 
 
