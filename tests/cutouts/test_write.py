@@ -6,6 +6,7 @@ import http.server
 import io
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
@@ -18,14 +19,17 @@ import astropy.units as u
 import lsst.images.serialization
 import numpy as np
 import pytest
+from astropy.time import Time
 from astropy.wcs import WCS
-from lsst.images import MaskedImage
+from lsst.daf.butler import Butler
+from lsst.images import Box, MaskedImage, VisitImage
 from lsst.resources import ResourcePath
 from tests.support.scenes import CENTER, make_masked_image
 
-from lsst.dax.image.cutouts import Cutout, Detail, make_cutout
+from lsst.dax.image.cutouts import Compression, Cutout, Detail, fetch_cutout, make_cutout
 from lsst.dax.image.errors import OutputError, RequestError
-from lsst.dax.image.geometry import CircleStencil
+from lsst.dax.image.geometry import CircleStencil, PixelBoxStencil
+from lsst.dax.image.repository import find_datasets
 
 STENCIL = CircleStencil(CENTER, 4 * u.arcsec)
 
@@ -88,14 +92,27 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(cutout: Cutout, tmp_pat
         cutout.write(tmp_path / "file" / "cutout.fits")
 
 
-def test_a_full_disk_leaves_nothing(cutout: Cutout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_space(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(OutputError, match="No space left on device"):
-        cutout.write(tmp_path / "cutout.fits")
+def test_a_full_disk_leaves_nothing(cutout: Cutout, tmp_path: Path) -> None:
+    """A limit on the size of files fails a write half-way, as a full disk does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            cutout.write(tmp_path / "cutout.fits")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_equal_cutouts_make_equal_files(cutout: Cutout, tmp_path: Path, compression: Compression) -> None:
+    written = Time("2026-03-01T12:00:00", scale="utc")
+    paths = [tmp_path / "a.fits", tmp_path / "b.fits"]
+    for path in paths:
+        cutout.write(path, compression=compression, written=written)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert astropy.io.fits.getheader(paths[0])["DATE"] == "2026-03-01T12:00:00.000"
+    assert MaskedImage.read(str(paths[0])).mask == cutout.image.mask
 
 
 def _write_for_ever(folder: str) -> None:
@@ -198,7 +215,14 @@ def _image_of(stream: Any) -> Any:
         return archive.get_component("image").array
 
 
-def test_temporary_files_go_where_they_are_told(cutout: Cutout, tmp_path: Path) -> None:
+def test_temporary_files_go_where_they_are_told(mini_butler: Butler, tmp_path: Path) -> None:
+    """Only a cutout with further components, here a PSF, needs a temporary file."""
+    ref = find_datasets(mini_butler, "visit_image")[0]
+    cutout = fetch_cutout(mini_butler, ref, PixelBoxStencil(Box.factory[9:20, 30:50]), detail=Detail.FULL)
     with pytest.raises(OutputError, match="no-such-folder"):
         cutout.write(tmp_path / "cutout.fits", temporary_root=ResourcePath(f"{tmp_path}/no-such-folder/"))
-    assert not (tmp_path / "cutout.fits").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "scratch").mkdir()
+    cutout.write(tmp_path / "cutout.fits", temporary_root=ResourcePath(f"{tmp_path}/scratch/"))
+    assert VisitImage.read(str(tmp_path / "cutout.fits")).psf is not None
+    assert list((tmp_path / "scratch").iterdir()) == []

@@ -5,6 +5,7 @@
 service wrappers program against.
 """
 
+from ..container import Compression
 from ..geometry import EdgePolicy
 from ._cutout import *
 from ._detail import *

@@ -8,10 +8,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import astropy.io.fits
+from astropy.time import Time
 
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
+from ..container import Compression
 from ..errors import RequestError, UnsupportedProductError
 from ..geometry import EdgePolicy, PixelStencil, Stencil, StencilLike, as_stencil
 from ._detail import Detail, keep_detail
@@ -96,8 +98,10 @@ class Cutout:
         self,
         uri: ResourcePathExpression,
         *,
+        compression: Compression = Compression.GZIP,
         overwrite: bool = False,
         temporary_root: ResourcePathExpression | None = None,
+        written: Time | None = None,
     ) -> ResourcePath:
         """Write the cutout as a FITS file.
 
@@ -109,11 +113,18 @@ class Cutout:
         uri
             Local path or URI (``file``, ``s3``, ``https`` with PUT, ...) that
             ends in ``.fits``.
+        compression
+            How to store the pixels of images without further components;
+            those with components, such as a PSF, are stored as `lsst.images`
+            does.
         overwrite
             Whether a file of that name may be replaced.
         temporary_root
-            Local folder in which the file is made; the system's own if
-            `None`.
+            Local folder in which files with further components are made; the
+            system's own if `None`.
+        written
+            Time that the file says it was written at; now if `None`.  With the
+            time of the cut given too, equal cutouts make equal files.
 
         Returns
         -------
@@ -129,7 +140,13 @@ class Cutout:
             replaced.
         """
         return write_fits(
-            self.image, uri, header=self.header, overwrite=overwrite, temporary_root=temporary_root
+            self.image,
+            uri,
+            header=self.header,
+            compression=compression,
+            overwrite=overwrite,
+            temporary_root=temporary_root,
+            written=written,
         )
 
     def plot(self, **kwargs: Any) -> Any:

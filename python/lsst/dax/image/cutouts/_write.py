@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ("write_fits",)
+__all__ = ("render_image", "write_fits")
 
-import os
 import tempfile
 import uuid
 from pathlib import Path
 
 import astropy.io.fits
+from astropy.time import Time
 
 from lsst.images import GeneralizedImage
 from lsst.images.serialization import write_archive
 from lsst.resources import ResourcePath, ResourcePathExpression
 
+from ..container import Compression, can_render, render_fits
 from ..errors import OutputError, RequestError
 
 
@@ -23,8 +24,10 @@ def write_fits(
     uri: ResourcePathExpression,
     *,
     header: astropy.io.fits.Header,
-    overwrite: bool,
+    compression: Compression = Compression.GZIP,
+    overwrite: bool = False,
     temporary_root: ResourcePathExpression | None = None,
+    written: Time | None = None,
 ) -> ResourcePath:
     """Write an image as an `lsst.images` FITS file to any place.
 
@@ -38,10 +41,15 @@ def write_fits(
         must be ``.fits``.
     header
         Cards for the primary header.
+    compression
+        How to store the pixels of images without further components.
     overwrite
         Whether a file of that name may be replaced.
     temporary_root
-        Local folder in which the file is made; the system's own if `None`.
+        Local folder in which files with further components are made; the
+        system's own if `None`.
+    written
+        Time that the file says it was written at; now if `None`.
 
     Returns
     -------
@@ -59,47 +67,63 @@ def write_fits(
     target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
     if target.getExtension() != ".fits":
         raise RequestError(f"Cutouts are written as '.fits' files, not as {target.basename()!r}.")
-    scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
     try:
-        with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
-            made = Path(folder) / "image.fits"
-            write_archive(image, str(made), update_header=lambda primary: _add_cards(primary, header))
-            if target.isLocal:
-                _move_into_place(made, Path(target.ospath), overwrite=overwrite)
-            else:
-                _upload(made, target, overwrite=overwrite)
+        content = render_image(
+            image, header=header, compression=compression, temporary_root=temporary_root, written=written
+        )
+        if target.isLocal:
+            _put_into_place(content, Path(target.ospath), overwrite=overwrite)
+        else:
+            _upload(content, target, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
 
 
-def _upload(made: Path, target: ResourcePath, *, overwrite: bool) -> None:
-    """Put a finished file into a store, which takes it whole or not at all.
+def render_image(
+    image: GeneralizedImage,
+    *,
+    header: astropy.io.fits.Header,
+    compression: Compression = Compression.GZIP,
+    temporary_root: ResourcePathExpression | None = None,
+    written: Time | None = None,
+) -> bytes:
+    """Return the content of the FITS file of an image.
 
-    The clients of the stores have exceptions of their own, and
-    `lsst.resources` reports a refusal by a web server as a `ValueError`.
+    Parameters
+    ----------
+    image, header, compression, temporary_root, written
+        As for `write_fits`.
+
+    Returns
+    -------
+    content
+        A file that `lsst.images` reads back as what it was.
+
+    Raises
+    ------
+    OSError
+        Raised if the temporary folder cannot be used.
+    OutputError
+        Raised if FITS cannot say what the image says.
     """
-    failures: tuple[type[Exception], ...] = (ValueError, RuntimeError, *_store_failures())
-    try:
-        target.transfer_from(ResourcePath(made), transfer="copy", overwrite=overwrite)
-    except failures as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+    if can_render(image):
+        created = Time.now() if written is None else written
+        return render_fits(image, header=header, created=created, compression=compression)  # type: ignore[arg-type]
+    # PSFs and other components: only lsst.images writes them, and to a path.
+    scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
+    with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
+        made = Path(folder) / "image.fits"
+        write_archive(image, str(made), update_header=lambda primary: _add_cards(primary, header))
+        return made.read_bytes()
 
 
-def _move_into_place(made: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name, in one step that cannot half-happen.
-
-    The file is copied into the target's folder first, because a move is
-    atomic within one file system only.
-    """
+def _put_into_place(content: bytes, target: Path, *, overwrite: bool) -> None:
+    """Give a finished file its name, in one step that cannot half-happen."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        with made.open("rb") as source, staged.open("xb") as copy:
-            while block := source.read(1 << 20):
-                copy.write(block)
-            copy.flush()
-            os.fsync(copy.fileno())
+        staged.write_bytes(content)
         if overwrite:
             staged.replace(target)
         else:
@@ -108,6 +132,19 @@ def _move_into_place(made: Path, target: Path, *, overwrite: bool) -> None:
             target.hardlink_to(staged)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _upload(content: bytes, target: ResourcePath, *, overwrite: bool) -> None:
+    """Put a finished file into a store, which takes it whole or not at all.
+
+    The clients of the stores have exceptions of their own, and
+    `lsst.resources` reports a refusal by a web server as a `ValueError`.
+    """
+    failures: tuple[type[Exception], ...] = (ValueError, RuntimeError, *_store_failures())
+    try:
+        target.write(content, overwrite=overwrite)
+    except failures as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _add_cards(primary: astropy.io.fits.Header, cards: astropy.io.fits.Header) -> None:
