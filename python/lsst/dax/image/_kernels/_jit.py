@@ -4,13 +4,10 @@ from __future__ import annotations
 
 __all__ = ("kernel",)
 
-from collections.abc import Callable
-from typing import Any
-
 import numba
 
 
-def kernel[F: Callable[..., Any]](function: F) -> F:
+def kernel[F](function: F) -> F:
     """Compile a kernel at its first call.
 
     The global interpreter lock is free while it runs, and NaN and infinity
@@ -28,11 +25,11 @@ def kernel[F: Callable[..., Any]](function: F) -> F:
         The same function, compiled.
     """
     # Division by zero gives infinity or NaN, as in NumPy: kernels never raise.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    compiled: F
     try:
-        compiled: F = numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(function, nogil=True, error_model="numpy", cache=True)  # type: ignore[assignment]
     except RuntimeError:
         # A read-only installation of a user without a home has no place for
         # the cache, which numba finds out here.
-        compiled = numba.njit(**options)(function)
+        compiled = numba.njit(function, nogil=True, error_model="numpy")  # type: ignore[assignment]
     return compiled

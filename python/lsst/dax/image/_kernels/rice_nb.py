@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ("decode_rice", "dequantize")
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,11 @@ from ._jit import kernel
 
 # Number of bits of a byte up to its highest set one.
 _BIT_LENGTH = np.array([value.bit_length() for value in range(256)], dtype=np.int64)
+
+# By bytes of an integer: bits that tell the split of a block, and the split of
+# a block that holds its differences as they are.
+_N_BITS_SPLIT = np.array([0, 3, 4, 0, 5], dtype=np.int64)
+_MAX_SPLIT = np.array([0, 6, 14, 0, 25], dtype=np.int64)
 
 _DITHER_2_ZERO = -2147483646  # stands for a pixel that is exactly zero
 
@@ -38,12 +41,9 @@ def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values:
         0, or 1 if the bytes end too early or are no RICE code.
     """
     n_bits_pixel = 8 * n_bytes
-    n_bits_split = 3 if n_bytes == 1 else (4 if n_bytes == 2 else 5)
-    # A block of this split holds its differences as they are.
-    max_split = 6 if n_bytes == 1 else (14 if n_bytes == 2 else 25)
+    n_bits_split, max_split = _N_BITS_SPLIT[n_bytes], _MAX_SPLIT[n_bytes]
     mask = (np.int64(1) << n_bits_pixel) - 1
-    half = np.int64(1) << (n_bits_pixel - 1)
-    signed = n_bytes > 1
+    highest = mask >> 1 if n_bytes > 1 else mask
     n_data = data.size
     if n_data < n_bytes + 1:
         return 1
@@ -69,14 +69,10 @@ def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values:
         if split > max_split:
             return 1
         while pixel < stop:
-            if split < 0:
-                difference = np.int64(0)
-            else:
-                n_wanted = split
+            if split >= 0:  # else all are the same
+                n_wanted = n_bits_pixel if split == max_split else split
                 high = np.int64(0)
-                if split == max_split:
-                    n_wanted = n_bits_pixel
-                else:
+                if split < max_split:
                     # As many zeros as the upper part says, and a one.
                     while bits == 0:
                         high += n_bits
@@ -100,8 +96,8 @@ def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values:
                 bits &= (np.int64(1) << n_bits) - 1
                 # Even codes are differences from 0 up, odd ones from -1 down.
                 difference = ~(difference >> 1) if difference & 1 else difference >> 1
-            last = (last + difference) & mask
-            out_values[pixel] = last - 2 * half if signed and last >= half else last
+                last = (last + difference) & mask
+            out_values[pixel] = last - mask - 1 if last > highest else last
             pixel += 1
     return 0
 
@@ -118,7 +114,7 @@ def dequantize(
     scale: float,
     zero: float,
     blank: int,
-    out_pixels: NDArray[Any],
+    out_pixels: NDArray[np.floating],
 ) -> None:
     """Make floating-point pixels of the integers of part of a tile.
 

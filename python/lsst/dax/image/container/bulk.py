@@ -6,7 +6,7 @@ __all__ = ("read_box_arrays",)
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputDataError
 from .array_layout import ArrayLayout
 from .sources import ByteSource, read_coalesced
-from .tiles import ArrayPlan, PixelSlices, decode_array, tile_ranges
+from .tiles import ArrayPlan, PixelSlices, decode_array, plan_rows, plan_tiles
 
 # A batch is split in so many jobs that threads end at about the same time.
 _JOBS = 8
@@ -128,25 +128,24 @@ class _Band:
             ]
         return _Band(self.layout, self.columns, first, pixels, self.done)
 
-    def needed(self, boxes: Sequence[PixelSlices]) -> list[int]:
-        """Return the tiles of some boxes that are not decoded, and mark them."""
+    def plan(self, boxes: Sequence[PixelSlices], max_gap: int) -> ArrayPlan:
+        """Find the tiles of some boxes that are not decoded, and mark them."""
         ty, tx = _tile_shape(self.layout)
         wanted = np.zeros_like(self.done)
         for y0, y1, x0, x1 in boxes:
             wanted[y0 // ty : (y1 - 1) // ty + 1, x0 // tx : (x1 - 1) // tx + 1] = True
         wanted &= ~self.done
         self.done[wanted] = True
-        return [int(number) for number in np.flatnonzero(wanted)]
+        numbers: list[int] = np.flatnonzero(wanted).tolist()
+        slices = (self.top, self.top + len(self.pixels), *self.columns)
+        if self.layout.tiles is not None:
+            return plan_tiles(self.layout, slices, numbers)
+        return plan_rows(self.layout, slices, numbers, max_gap=max_gap)
 
     def cut(self, box: PixelSlices) -> NDArray[Any]:
         """Return a copy of the pixels of a box."""
         left = self.columns[0]
         return self.pixels[box[0] - self.top : box[1] - self.top, box[2] - left : box[3] - left].copy()
-
-    @property
-    def slices(self) -> PixelSlices:
-        """Rows and columns of the band."""
-        return self.top, self.top + len(self.pixels), *self.columns
 
     def _rows(self, top: int, bottom: int) -> tuple[int, int]:
         """Return the rows of whole tiles that hold some rows."""
@@ -163,22 +162,17 @@ def _fill(
     source: ByteSource, bands: Sequence[_Band], boxes: Sequence[PixelSlices], executor: Executor | None
 ) -> None:
     """Read and decode what is missing of some boxes, in one round."""
-    needed = [band.needed(boxes) for band in bands]
-    ranges = [
-        tile_ranges(band.layout, numbers) if band.layout.tiles else _row_ranges(band, numbers)
-        for band, numbers in zip(bands, needed, strict=True)
-    ]
-    data = read_coalesced(source, [one_range for per_band in ranges for one_range in per_band])
-    jobs: list[tuple[_Band, list[int], list[memoryview]]] = []
+    plans = [band.plan(boxes, source.max_gap) for band in bands]
+    data = read_coalesced(source, [one_range for plan in plans for one_range in plan.ranges])
+    jobs: list[tuple[ArrayPlan, list[memoryview], NDArray[Any]]] = []
     begin = 0
-    for band, numbers in zip(bands, needed, strict=True):
-        step = max(1, -(-len(numbers) // _JOBS))
-        parts = data[begin : begin + len(numbers)]
-        begin += len(numbers)
-        jobs += [
-            (band, numbers[first : first + step], parts[first : first + step])
-            for first in range(0, len(numbers), step)
-        ]
+    for band, plan in zip(bands, plans, strict=True):
+        count = len(plan.tiles)
+        step = max(1, -(-count // _JOBS))
+        for first in range(0, count, step):
+            part = replace(plan, tiles=plan.tiles[first : first + step], ranges=())
+            jobs.append((part, data[begin + first : begin + min(first + step, count)], band.pixels))
+        begin += count
     try:
         # An executor's map hands on what a job raises when it is consumed.
         for _ in map(_decode, jobs) if executor is None else executor.map(_decode, jobs):
@@ -187,22 +181,7 @@ def _fill(
         raise InputDataError(f"{source.name} is damaged: {error}") from error
 
 
-def _row_ranges(band: _Band, rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the bytes of some rows of an uncompressed array."""
-    size, nx = band.layout.dtype.itemsize, band.layout.shape[1]
-    first, last = band.columns
-    return [
-        (band.layout.data + (row * nx + first) * size, band.layout.data + (row * nx + last) * size)
-        for row in rows
-    ]
-
-
-def _decode(job: tuple[_Band, list[int], list[memoryview]]) -> None:
+def _decode(job: tuple[ArrayPlan, list[memoryview], NDArray[Any]]) -> None:
     """Decode some tiles of a band."""
-    band, numbers, data = job
-    if band.layout.tiles is None:
-        stored = band.layout.dtype.newbyteorder(">")
-        for row, part in zip(numbers, data, strict=True):
-            band.pixels[row - band.top] = np.frombuffer(part, stored)
-        return
-    decode_array(ArrayPlan(band.layout, band.slices, numbers, ()), data, out_pixels=band.pixels)
+    plan, data, pixels = job
+    decode_array(plan, data, out_pixels=pixels)

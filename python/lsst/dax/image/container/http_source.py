@@ -61,6 +61,8 @@ class HttpSource:
 
     # 64 kB take as long as a request at 50 ms and 10 Mbit/s.
     max_gap = 65536
+    is_remote = True
+    batch_bytes = 2**62
 
     def __init__(
         self,

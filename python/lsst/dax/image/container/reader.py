@@ -446,7 +446,9 @@ class ContainerReader:
         parts = [
             (part, out)
             for layout, out in zip(layouts, arrays, strict=True)
-            for part in split_plan(plan_array(layout, slices), self._source.batch_bytes)
+            for part in split_plan(
+                plan_array(layout, slices, max_gap=self._source.max_gap), self._source.batch_bytes
+            )
         ]
         # All in one round, where a round takes long.
         batches = [parts] if self._source.is_remote else [[part] for part in parts]

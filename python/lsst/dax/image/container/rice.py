@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ("decode_rice_tile", "dequantize_tile", "dither_numbers")
 
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,18 @@ from .array_layout import Quantization
 
 _N_RANDOM = 10000
 _NO_BLANK = 2**40
+
+
+@cache
+def _kernels() -> ModuleType:
+    """Return the compiled part.
+
+    numba takes longer to import than a cutout takes, and files without RICE do
+    not need it.
+    """
+    from .._kernels import rice_nb  # noqa: PLC0415
+
+    return rice_nb
 
 
 @cache
@@ -63,15 +76,11 @@ def decode_rice_tile(data: memoryview, count: int, *, n_block: int, n_bytes: int
     InputDataError
         Raised if the bytes end too early or are no RICE code.
     """
-    # numba takes longer to import than a cutout takes; files without RICE do
-    # not need it.
-    from .._kernels.rice_nb import decode_rice  # noqa: PLC0415
-
     # The shortest code of a block says, in 3 to 5 bits, that all is constant.
     if count > (3 * len(data) + 1) * n_block:
         raise InputDataError(f"A RICE tile of {len(data)} bytes cannot hold {count} pixels.")
     values = np.empty(count, np.int32)
-    if decode_rice(np.frombuffer(data, np.uint8), n_block, n_bytes, values):
+    if _kernels().decode_rice(np.frombuffer(data, np.uint8), n_block, n_bytes, values):
         raise InputDataError(f"A tile of {len(data)} bytes is no RICE code of {count} or more pixels.")
     return values
 
@@ -108,9 +117,7 @@ def dequantize_tile(
     precision and in its order, so that pixels agree with other readers to the
     last bit.
     """
-    from .._kernels.rice_nb import dequantize  # noqa: PLC0415
-
-    dequantize(
+    _kernels().dequantize(
         values,
         corner[0],
         corner[1],

@@ -65,6 +65,12 @@ class ByteSource(Protocol):
     max_gap: int
     """Bytes between two ranges that are cheaper to read than to leave out."""
 
+    is_remote: bool
+    """Whether a round takes so long that all should be read in one."""
+
+    batch_bytes: int
+    """Bytes that are best read and decoded at a time."""
+
     @property
     def size(self) -> int:
         """Size of the file in bytes; known after the first read."""
@@ -121,6 +127,9 @@ class LocalSource:
     # Of a local file even a page is cheap: a system call costs as much as
     # copying 16 kB.
     max_gap = 16384
+    is_remote = False
+    # What is decoded at once is still in the cache of the processor.
+    batch_bytes = 2**20
 
     def __init__(self, path: Path | str) -> None:
         self.name = str(path)
@@ -230,6 +239,8 @@ class MemorySource:
     """
 
     max_gap = 0
+    is_remote = False
+    batch_bytes = 2**62
 
     def __init__(self, data: bytes, *, name: str = "the file in memory") -> None:
         self.name = name
