@@ -114,7 +114,7 @@ def test_a_map_without_form_has_none_but_where_it_looks_straight(conversions: li
     for _ in range(2):
         assert forms.wcs_cards(bbox) == b""
         assert b"CTYPE1  = 'RA---TAN'" in forms.wcs_cards(corner)
-    assert conversions == [bbox, corner]
+    assert conversions == [bbox, corner]  # the box of all pixels comes first anyway
 
 
 def test_a_form_that_is_none_is_not_written() -> None:
@@ -136,26 +136,40 @@ def test_pixels_off_the_sky_do_not_matter(conversions: list[Box]) -> None:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---AIT", "DEC--AIT"]
     wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [150, 0], [181, 91], [-1, 1]
-    projection = SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix))
+    sky = Box.factory[0:181, 0:361]
+    projection = SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix), pixel_bounds=sky)
     forms = find_forms(projection)
-    for box in (Box.factory[0:181, 0:361], Box.factory[60:120, 100:260], Box.factory[61:120, 100:260]):
+    for box in (sky, Box.factory[60:120, 100:260], Box.factory[61:120, 100:260]):
         assert to_header(forms.wcs_cards(box))["CRPIX1"] == pytest.approx(181 - box.x.start, abs=1e-6)
-    assert len(conversions) == 1
+    assert conversions == [sky]
 
 
 def test_the_memory_of_boxes_is_bounded() -> None:
     forms = find_forms(bent_projection(1e-8, bbox=Box.factory[0:4000, 0:4000]))
     for start in range(70):
         assert forms.wcs_cards(Box.factory[start:4000, 0:4000]) == b""
-    assert len(forms._without) == 64
+    assert len(forms._fits) == 64
 
 
-def test_the_reference_pixel_keeps_all_its_digits() -> None:
-    projection = PROJECTIONS["sip"]()
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_cards_do_not_depend_on_what_was_asked_before(name: str) -> None:
+    projection = PROJECTIONS[name]()
+
+    def cards_in_order(boxes: list[Box]) -> list[bytes]:
+        forms = _wcs_cards.ProjectionForms(b"", find_forms(projection)._transform)
+        return [forms.wcs_cards(box) for box in boxes]
+
+    assert cards_in_order(PARTS) == cards_in_order(PARTS[::-1])[::-1]
+
+
+def test_without_bounds_one_form_serves_a_block_of_pixels(conversions: list[Box]) -> None:
+    projection = SkyProjection.from_fits_wcs(make_wcs(), GeneralFrame(unit=u.pix))
     forms = find_forms(projection)
-    base = to_header(forms.wcs_cards(BOX))["CRPIX1"]
-    far = Box.factory[0:10, -123456:-123400]
-    assert to_header(forms.wcs_cards(far))["CRPIX1"] == pytest.approx(base + 1000 + 123456, abs=1e-10)
+    for box in (Box.factory[10:20, 30:40], Box.factory[4000:4100, 4090:4200]):
+        assert forms.wcs_cards(box).startswith(b"WCSAXES ")
+    assert conversions == [Box.factory[0:4096, 0:4096]]
+    assert forms.wcs_cards(Box.factory[-1:20, 5000:6000]).startswith(b"WCSAXES ")
+    assert conversions[1:] == [Box.factory[-4096:0, 4096:8192]]
 
 
 def test_threads_get_the_same_cards() -> None:

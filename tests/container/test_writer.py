@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,16 @@ def open_stored(content: bytes | Path) -> astropy.io.fits.HDUList:
     return astropy.io.fits.open(source, disable_image_compression=True, lazy_load_hdus=False)
 
 
-def check_same_structure(content: bytes, reference: Path) -> None:
+def check_same_structure(content: bytes, reference: Path, *, inexact: Collection[str] = ()) -> None:
     """Check HDUs, cards, tree and index against a file of lsst.images."""
     with open_stored(content) as ours, open_stored(reference) as theirs:
         assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
         for one, other in zip(ours, theirs, strict=True):
             pairs = zip(one.header.cards, other.header.cards, strict=True)
-            different = {a.keyword for a, b in pairs if str(a) != str(b)}
-            assert different <= DIFFERENT
+            different = {a.keyword: (a.value, b.value) for a, b in pairs if str(a) != str(b)}
+            for keyword in different.keys() - DIFFERENT:
+                assert keyword in inexact
+                assert different[keyword][0] == pytest.approx(different[keyword][1], rel=1e-9)
             assert [card.comment for card in one.header.cards] == [
                 card.comment for card in other.header.cards
             ]
@@ -253,7 +256,11 @@ def test_cards_and_tree_are_those_of_lsst_images(name: str, compression: Compres
     image = masked_image(n_planes=40, sky_projection=PROJECTIONS[name]())[Box.factory[40:100, 1010:1130]]
     options = {} if compression is Compression.GZIP else {"compression_options": UNCOMPRESSED}
     image.write(str(tmp_path / "reference.fits"), **options)
-    check_same_structure(render(image, compression=compression), tmp_path / "reference.fits")
+    # Of a frame that is turned to ICRS, AST fits the matrix anew in each box.
+    turned = name in {"galactic_tan", "ecliptic_plate_carree"}
+    inexact = {"PC1_1", "PC1_2", "PC2_1", "PC2_2", "CRPIX1", "CRPIX2"} if turned else set()
+    content = render(image, compression=compression)
+    check_same_structure(content, tmp_path / "reference.fits", inexact=inexact)
 
 
 def test_a_real_coadd_is_written_as_lsst_images_writes_it(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _sip(*, with_inverse: bool) -> SkyProjection[Any]:
             for i in range(4):
                 for j in range(4 - i):
                     header[f"{name}P_{i}_{j}"] = -header.get(f"{name}_{i}_{j}", 0.0)
-    return SkyProjection.from_fits_wcs(WCS(header), FRAME)
+    return SkyProjection.from_fits_wcs(WCS(header), FRAME, pixel_bounds=BOX)
 
 
 def _tpv() -> SkyProjection[Any]:

@@ -26,8 +26,8 @@ from lsst.images.json import JsonOutputArchive
 from .cards import make_card, split_cards
 
 _MAX_PROJECTIONS = 64
-_MAX_FORMS = 8
-_MAX_BOXES = 64
+_MAX_FORMS = 64
+_BLOCK = 4096  # pixels, as many as a detector has
 # Pixels by which a form may be off in another box, and in its own: AST calls a
 # form exact that is off by less than 1e-4 pixel.
 _SAME = 1e-6
@@ -70,7 +70,8 @@ class _FitsForm:
         """
         starts = ((self.bbox.x.start, bbox.x.start), (self.bbox.y.start, bbox.y.start))
         moved = {
-            keyword.encode(): make_card(keyword, float(reference + old - new), _CRPIX_COMMENT)
+            # To as many digits as wcslib gives.
+            keyword.encode(): make_card(keyword, float(f"{reference + old - new:.14g}"), _CRPIX_COMMENT)
             for keyword, reference, (old, new) in zip(_CRPIX, self.wcs.wcs.crpix, starts, strict=True)
             if old != new
         }
@@ -91,8 +92,7 @@ class ProjectionForms:
     def __init__(self, json: bytes, transform: Transform[Any, Any]) -> None:
         self.json = json
         self._transform = transform
-        self._fits: list[_FitsForm] = []
-        self._without: OrderedDict[tuple[int, ...], None] = OrderedDict()
+        self._fits: OrderedDict[tuple[int, ...], _FitsForm | None] = OrderedDict()
         # The WCS objects of astropy do not stand use in two threads at once.
         self._lock = threading.Lock()
 
@@ -107,30 +107,36 @@ class ProjectionForms:
         Returns
         -------
         cards
-            What `lsst.images` writes for the image, with the reference pixel
-            to the full precision; nothing where the projection has no FITS
-            form, or one that is off by more than a thousandth of a pixel.
+            What `lsst.images` writes for the image, to the digits in which
+            AST's own results vary from box to box; nothing where the
+            projection has no FITS form, or one that is off by more than a
+            thousandth of a pixel.
         """
         with self._lock:
-            for form in self._fits:
-                # AST straightens curved transforms within small boxes, so a
-                # look at the sky positions must tell whether a form holds.
-                if form.bbox == bbox or np.all(form.deviation(self._transform, bbox) < _SAME):
-                    return form.moved_to(bbox)
-            corners = (*bbox.start, *bbox.stop)
-            if corners in self._without:
-                return b""
+            # The form comes from a box that does not depend on what else was
+            # asked for, so that equal images give equal files.
+            anchor = self._form_in(_anchor(self._transform, bbox))
+            # AST straightens curved transforms within small boxes, so a look
+            # at the sky positions must tell whether a form holds.
+            if anchor is not None and np.all(anchor.deviation(self._transform, bbox) < _SAME):
+                return anchor.moved_to(bbox)
+            own = self._form_in(bbox)
+            return b"" if own is None else own.moved_to(bbox)
+
+    def _form_in(self, bbox: Box) -> _FitsForm | None:
+        """Return the form that AST finds in a box."""
+        corners = (*bbox.start, *bbox.stop)
+        if corners not in self._fits:
             wcs = self._transform.as_fits_wcs(bbox)
-            if wcs is not None:
-                form = _FitsForm(bbox, wcs, _format_wcs(wcs))
-                # Some forms are none: of TPV, the distortion is lost on the way.
-                if not np.any(form.deviation(self._transform, bbox) > _WRONG):
-                    self._fits = [form, *self._fits[: _MAX_FORMS - 1]]
-                    return form.moved_to(bbox)
-            self._without[corners] = None
-            if len(self._without) > _MAX_BOXES:
-                self._without.popitem(last=False)
-            return b""
+            form = None if wcs is None else _FitsForm(bbox, wcs, _format_wcs(wcs))
+            # Some forms are none: of TPV, the distortion is lost on the way.
+            if form is not None and np.any(form.deviation(self._transform, bbox) > _WRONG):
+                form = None
+            self._fits[corners] = form
+        self._fits.move_to_end(corners)
+        if len(self._fits) > _MAX_FORMS:
+            self._fits.popitem(last=False)
+        return self._fits[corners]
 
 
 _lock = threading.Lock()
@@ -174,6 +180,14 @@ def _forget(key: int, reference: weakref.ref[SkyProjection[Any]]) -> None:
     held = _by_identity.get(key)
     if held is not None and held[0] is reference:
         _by_identity.pop(key, None)
+
+
+def _anchor(transform: Transform[Any, Any], bbox: Box) -> Box:
+    """Return the box in which to find a form: all pixels, or a block of them."""
+    if transform.in_bounds is not None:
+        return transform.in_bounds.bbox
+    y, x = (start // _BLOCK * _BLOCK for start in bbox.start)
+    return Box.factory[y : y + _BLOCK, x : x + _BLOCK]
 
 
 def _format_wcs(wcs: WCS) -> tuple[bytes, ...]:
