@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.fuzz_runner import run_seeds
-from tests.support.fuzzing import SUBSET, Source, Verdict, compare, make_sources
+from tests.support.fuzz_sources import SUBSET, Source, make_sources
+from tests.support.fuzzing import Verdict, compare
 from tests.support.mutations import CARD, mutate, read_layout
 
 from lsst.dax.image.container import read_primary_header

@@ -15,7 +15,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from .fuzzing import Result, Source, Verdict, check_seed, describe_seed, make_sources, run_reference
+from .fuzz_sources import Source, make_sources
+from .fuzzing import Result, Verdict, check_seed, describe_seed, run_reference
 
 MEMORY = 2 * 1024**3
 """Bytes of address space that a damaged file may make a reader ask for."""

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 __all__ = (
     "Result",
-    "Source",
     "Verdict",
     "check_seed",
     "compare",
     "describe_seed",
-    "make_sources",
     "run_reference",
 )
 
 import contextlib
 import dataclasses
 import enum
-import io
 import time
-import uuid
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import astropy.io.fits
@@ -33,24 +28,17 @@ import astropy.units as u
 import numpy as np
 import starlink.Ast
 from astropy.coordinates import SkyCoord
-from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
-from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
+from lsst.daf.butler import DatasetRef
 from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
-from lsst.images.serialization import open_archive, write_archive
+from lsst.images.serialization import open_archive
 
 from lsst.dax.image.container import read_plain_image, read_primary_header
 from lsst.dax.image.cutouts import Detail, fetch_cutout, fetch_stamps
 from lsst.dax.image.errors import DaxImageError, InputDataError, InternalError
 from lsst.dax.image.geometry import CircleStencil, EdgePolicy, PixelBoxStencil, Stencil
-from lsst.dax.image.repository import find_datasets
 
-from .mutations import Layout, Mutant, mutate, read_layout
-from .scenes import make_wcs
-
-RECORDS = "file_datastore_records"
-PLAIN_FORMATTER = "lsst.dax.image.repository.fits_image.FitsImageFormatter"
-SUBSET = Box.factory[37:70, 50:93]
-"""The box of most cutouts, relative to the image."""
+from .fuzz_sources import SUBSET, Source
+from .mutations import Mutant, mutate
 
 
 class Verdict(enum.StrEnum):
@@ -86,134 +74,6 @@ class Result:
     verdict: Verdict
     explanation: str
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-    """A sound file and how to read it."""
-
-    name: str
-    butler: Butler
-    data: bytes
-    layout: Layout
-    ref: DatasetRef
-    info: StoredFileInfo
-    bbox: Box
-    sky_projection: SkyProjection
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a FITS file without the tree of `lsst.images`."""
-        return self.layout.json is None
-
-    def make_ref(self, path: Path, size: int) -> DatasetRef:
-        """Return a reference to a file that no repository has seen.
-
-        It has an identifier of its own, so that no cache of an earlier file
-        can answer for this one.
-        """
-        info = self.info.update(path=path.as_uri(), file_size=size)
-        return self.ref.replace(id=uuid.uuid4(), datastore_records={RECORDS: [info]})
-
-
-@contextlib.contextmanager
-def make_sources(butler: Butler, folder: Path) -> Iterator[list[Source]]:
-    """Make sound files of every kind, from a mini survey and from numpy.
-
-    Parameters
-    ----------
-    butler
-        Butler of a mini survey.
-    folder
-        Where to put files that the survey does not have.
-
-    Yields
-    ------
-    sources
-        The files; usable within the context only.
-    """
-    sources = []
-    for name in ("visit_image", "difference_image", "deep_coadd"):
-        ref = find_datasets(butler, name)[0]
-        path = Path(butler.getURI(ref).ospath)
-        sources.append(_make_source(f"{name}, lossy", butler, ref, path))
-        if name != "difference_image":
-            again = folder / f"{name}.fits"
-            image = butler.get(ref)
-            # Without the stored tiles, the pixels are compressed anew: GZIP_2.
-            image._opaque_metadata = type(image._opaque_metadata)()
-            write_archive(image, str(again))
-            sources.append(_make_source(f"{name}, lossless", butler, ref, again))
-    plain_butler, plain_ref = _make_plain_repository(folder / "plain")
-    with plain_butler:
-        for name, data in _make_plain_files().items():
-            path = folder / f"{name}.fits"
-            path.write_bytes(data)
-            sources.append(_make_source(f"plain, {name}", plain_butler, plain_ref, path))
-        yield sources
-
-
-def _make_plain_repository(root: Path) -> tuple[Butler, DatasetRef]:
-    """Make a repository that knows a type of plain image, and a reference of it."""
-    Butler.makeRepo(str(root))
-    with Butler.from_config(str(root), writeable=True) as writer:
-        plain_type = DatasetType("plain_image", (), "ImageV2", universe=writer.dimensions)
-        writer.registry.registerDatasetType(plain_type)
-    data_id = DataCoordinate.make_empty(plain_type.dimensions.universe)
-    return Butler.from_config(str(root)), DatasetRef(plain_type, data_id, run="plain")
-
-
-def _make_source(name: str, butler: Butler, ref: DatasetRef, path: Path) -> Source:
-    """Describe a sound file."""
-    data = path.read_bytes()
-    layout = read_layout(data)
-    storage_class = ref.datasetType.storageClass
-    formatter = "lsst.images.formatters.GenericFormatter" if layout.json else PLAIN_FORMATTER
-    info = StoredFileInfo(formatter, path.as_uri(), storage_class, None, None, len(data))
-    part = fetch_cutout(
-        butler,
-        ref.replace(datastore_records={RECORDS: [info]}),
-        PixelBoxStencil(Box.factory[-(10**6) : 10**6, -(10**6) : 10**6]),
-        detail=Detail.IMAGE,
-    )
-    return Source(name, butler, data, layout, ref, info, part.bbox, part.image.sky_projection)
-
-
-def _make_plain_files() -> dict[str, bytes]:
-    """Return plain FITS files of 120 x 150 pixels, one per way of storing them."""
-    box = Box.factory[0:120, 0:150]
-    header = make_wcs(bbox=box).to_header()
-    header["BUNIT"] = "nJy"
-    rng = np.random.default_rng(20261124)
-    pixels = rng.normal(100.0, 10.0, box.shape).astype(np.float32)
-    whole = pixels.astype(np.int16)
-    primary = astropy.io.fits.PrimaryHDU
-    compressed = astropy.io.fits.CompImageHDU
-    scaled_header = header.copy()
-    scaled_header["BLANK"] = 100
-    scaled = primary(whole, scaled_header)
-    scaled.header["BSCALE"], scaled.header["BZERO"] = 0.5, 7.0
-    hdus = {
-        "float": primary(pixels, header),
-        "scaled integers": scaled,
-        "GZIP_1": compressed(pixels, header, compression_type="GZIP_1", quantize_level=0.0),
-        "GZIP_2": compressed(
-            pixels, header, compression_type="GZIP_2", tile_shape=(32, 40), quantize_level=0
-        ),
-        "RICE_1": compressed(whole, header, compression_type="RICE_1"),
-        "RICE_1, dithered": compressed(
-            pixels, header, compression_type="RICE_1", quantize_method=1, dither_seed=7, tile_shape=(1, 150)
-        ),
-        "PLIO_1": compressed(whole, header, compression_type="PLIO_1"),
-        "HCOMPRESS_1": compressed(whole, header, compression_type="HCOMPRESS_1", tile_shape=(60, 75)),
-    }
-    files = {}
-    for name, hdu in hdus.items():
-        listed = [hdu] if isinstance(hdu, primary) else [primary(), hdu]
-        stream = io.BytesIO()
-        astropy.io.fits.HDUList(listed).writeto(stream)
-        files[name] = stream.getvalue()
-    return files
 
 
 def check_seed(sources: list[Source], seed: int, folder: Path, *, always_compare: bool = False) -> Result:
@@ -267,7 +127,7 @@ def run_reference(sources: list[Source], seed: int, folder: Path) -> None:
                 sky_projection, bbox = _read_reference_geometry(source, path)
                 _evaluate(sky_projection, np.array([bbox.x.center]), np.array([bbox.y.center]))
             with contextlib.suppress(Exception):
-                _read_reference(source, path, _subset_of(source), detail)
+                _read_reference(source, path, source.subset, detail)
 
 
 def _make_mutant(sources: list[Source], seed: int) -> tuple[Source, Mutant, np.random.Generator]:
@@ -275,12 +135,6 @@ def _make_mutant(sources: list[Source], seed: int) -> tuple[Source, Mutant, np.r
     rng = np.random.default_rng(seed)
     source = sources[rng.integers(len(sources))]
     return source, mutate(source.data, source.layout, rng), rng
-
-
-def _subset_of(source: Source) -> Box:
-    """Return the usual box in parent pixels."""
-    start = (source.bbox.y.start + SUBSET.y.start, source.bbox.x.start + SUBSET.x.start)
-    return Box.from_shape(SUBSET.shape, start=start)
 
 
 def _judge(
@@ -320,7 +174,7 @@ def _judge(
 
 def _choose_stencil(source: Source, rng: np.random.Generator) -> Stencil:
     """Return a box of pixels or, at times, a circle on the sky."""
-    box = _subset_of(source)
+    box = source.subset
     if rng.random() < 0.6:
         return PixelBoxStencil(box)
     # Near the corner at times, so that there is something to clip or pad.
@@ -350,7 +204,7 @@ def _judge_refusal(
     if not asked or "but FITS has at most" in str(refusal):  # astropy would take for ever
         return Verdict.REFUSED, str(refusal)
     try:
-        _read_reference(source, path, _subset_of(source), detail)
+        _read_reference(source, path, source.subset, detail)
     except Exception:  # noqa: BLE001  # how the reference reader fails is its own affair
         return Verdict.REFUSED, str(refusal)
     return Verdict.STRICTER, str(refusal)
