@@ -104,6 +104,16 @@ def test_a_wrong_address_of_the_tree_is_refused(
         cut(visit, data, tmp_path / "address.fits", detail=Detail.MASKED_IMAGE)
 
 
+def test_a_plain_image_whose_axes_contradict_its_wcs_is_refused(
+    sources: list[Source], tmp_path: Path
+) -> None:
+    plain = next(source for source in sources if source.name == "plain, GZIP_2")
+    span = plain.layout.hdus[1]
+    data = with_card(plain.data, span.header, span.data, "WCSAXES", "10")
+    with pytest.raises(InputDataError, match=r"ShiftMap|WCS|axes"):
+        cut(plain, data, tmp_path / "axes.fits", detail=Detail.IMAGE)
+
+
 def test_a_tile_that_does_not_inflate_is_refused(visit: Source, tmp_path: Path) -> None:
     span = visit.layout.hdus[1]
     middle = (span.data + span.end) // 2

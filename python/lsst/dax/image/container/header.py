@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import astropy.io.fits
+import starlink.Ast
 from astropy.io.fits import VerifyError
 from astropy.io.fits.hdu.compressed._compression import CfitsioException  # it has no public name
 
@@ -49,6 +50,7 @@ _UNUSABLE = (
     MemoryError,
     RuntimeError,
     CfitsioException,
+    starlink.Ast.AstError,
     VerifyError,
     struct.error,
     zlib.error,
