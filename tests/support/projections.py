@@ -46,8 +46,9 @@ def bent_projection(strength: float, *, bbox: Box = BOX) -> SkyProjection[Any]:
 
 
 def _sip(*, with_inverse: bool) -> SkyProjection[Any]:
-    """Return a TAN-SIP projection of third order."""
+    """Return a TAN-SIP projection of third order, its reference off the pixels' centres."""
     wcs = make_wcs()
+    wcs.wcs.crpix += [0.1234567891, -0.9876543219]
     header = wcs.to_header()
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
     rng = np.random.default_rng(5)
