@@ -258,7 +258,7 @@ def _evaluate(sky_projection: SkyProjection, x: np.ndarray, y: np.ndarray) -> st
     """
     try:
         return repr(sky_projection.pixel_to_sky_transform.apply_forward(x=x, y=y))
-    except starlink.Ast.AstError as error:
+    except (starlink.Ast.AstError, ValueError) as error:
         return type(error).__name__
 
 
