@@ -104,7 +104,11 @@ def _judge_death(root: Path, seed: int, *, death: str) -> Result:
     """Tell whether the reference reader lives through a file that killed us."""
     with _start(_run_reference, root, seed) as (connection, process):
         source, damage = connection.recv()
-        theirs = _receive(connection, process)
+        try:
+            theirs = _receive(connection, process)
+        except RuntimeError as error:
+            # AST at times leaves Python in a state that ends with SystemError.
+            theirs = str(error)
     verdict = Verdict.VIOLATION if theirs == ALIVE else Verdict.DIES_TOO
     text = f"{death}; the reference reader: {theirs}"
     return Result(seed, source, damage, verdict, text, FILE_SECONDS)
