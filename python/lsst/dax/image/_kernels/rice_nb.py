@@ -22,7 +22,7 @@ _DITHER_2_ZERO = -2147483646  # stands for a pixel that is exactly zero
 
 @kernel
 def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values: NDArray[np.int32]) -> int:
-    """Decompress the first integers of a RICE tile.
+    """Decompress a RICE tile.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values:
     Returns
     -------
     status
-        0, or 1 if the bytes end too early or are no RICE code.
+        0, or 1 if the bytes end too early or too late, or are no RICE code.
     """
     n_bits_pixel = 8 * n_bytes
     n_bits_split, max_split = _N_BITS_SPLIT[n_bytes], _MAX_SPLIT[n_bytes]
@@ -99,7 +99,7 @@ def decode_rice(data: NDArray[np.uint8], n_block: int, n_bytes: int, out_values:
                 last = (last + difference) & mask
             out_values[pixel] = last - mask - 1 if last > highest else last
             pixel += 1
-    return 0
+    return 0 if position == n_data else 1
 
 
 @kernel

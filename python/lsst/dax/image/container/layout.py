@@ -255,7 +255,9 @@ def _parse_index(data: bytes, source: ByteSource) -> tuple[HduEntry, ...]:
     for number in range(1, len(_INDEX_COLUMNS) + 1):
         column, form = values.get(f"TTYPE{number}"), str(values.get(f"TFORM{number}"))
         text = _TEXT_FORM.match(form)
-        fields.append((str(column), f"S{text[1] or text[2] or 1}" if text else _INDEX_FORMS.get(form[-1:])))
+        fields.append(
+            (str(column), f"S{text[1] or text[2] or 1}" if text else _INDEX_FORMS.get(form[-1:], "?"))
+        )
     try:
         row = np.dtype(fields)
     except (TypeError, ValueError) as error:
@@ -311,6 +313,12 @@ def _read_arrays(
     references = [(plane, array) for plane, arrays in tree.arrays.items() for array in arrays]
     hdus = [_find_hdu(array, index, window.source) for _, array in references]
     headers = window.read([_check_entry(window, hdu) for hdu in hdus])
+    for hdu, header in zip(hdus, headers, strict=True):
+        if find_header_end(header) != len(header):
+            raise InputDataError(
+                f"{window.source.name} has a header of {hdu.name} that does not end at {hdu.data}, where the "
+                f"index says that it does."
+            )
     parsed = [
         parse_array_header(array, header, data=hdu.data, data_size=hdu.size)
         for (_, array), header, hdu in zip(references, headers, hdus, strict=True)

@@ -417,6 +417,45 @@ class ContainerReader:
         for number, arrays in self.read_boxes(boxes, executor=executor, max_bytes=max_bytes):
             yield number, self._make_masked_image(arrays, boxes[number])
 
+    def count_bytes(self, boxes: Sequence[Box], *, planes: Sequence[str] = PLANES) -> int:
+        """Count the stored bytes of the tiles that some boxes need, each once.
+
+        Parameters
+        ----------
+        boxes
+            Pixels; each must lie within the image.
+        planes
+            Which planes.
+
+        Returns
+        -------
+        n_bytes
+            Bytes; nothing is read.
+
+        Raises
+        ------
+        NoCoverageError
+            Raised if a box does not lie within the image.
+        UnsupportedProductError
+            Raised if there is no such plane.
+        InputDataError
+            Raised if the file says that a tile is where it cannot be.
+        """
+        self._check_planes(planes)
+        slices = [self._slices(bbox) for bbox in boxes]
+        layouts = [layout for plane in planes for layout in self._layout.arrays[plane]]
+        ranges = sorted(
+            one_range
+            for layout in layouts
+            for pixels in slices
+            for one_range in plan_array(layout, pixels, max_gap=0).ranges
+        )
+        total = end = 0
+        for first, stop in ranges:
+            total += max(0, stop - max(first, end))
+            end = max(end, stop)
+        return total
+
     def _check_planes(self, planes: Sequence[str]) -> None:
         """Refuse planes that the file has not."""
         missing = [plane for plane in planes if plane not in self._layout.arrays]

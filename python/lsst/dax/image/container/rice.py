@@ -53,14 +53,14 @@ def dither_numbers() -> NDArray[np.float32]:
 
 
 def decode_rice_tile(data: memoryview, count: int, *, n_block: int, n_bytes: int) -> NDArray[np.int32]:
-    """Decompress the first integers of a RICE tile.
+    """Decompress a RICE tile.
 
     Parameters
     ----------
     data
         Compressed bytes.
     count
-        Integers that are wanted, at most those of the tile.
+        Integers of the tile.
     n_block
         Pixels of a block.
     n_bytes
@@ -74,14 +74,15 @@ def decode_rice_tile(data: memoryview, count: int, *, n_block: int, n_bytes: int
     Raises
     ------
     InputDataError
-        Raised if the bytes end too early or are no RICE code.
+        Raised if the bytes end too early or too late, or are no RICE code:
+        there is no checksum that would find damage.
     """
     # The shortest code of a block says, in 3 to 5 bits, that all is constant.
     if count > (3 * len(data) + 1) * n_block:
         raise InputDataError(f"A RICE tile of {len(data)} bytes cannot hold {count} pixels.")
     values = np.empty(count, np.int32)
     if _kernels().decode_rice(np.frombuffer(data, np.uint8), n_block, n_bytes, values):
-        raise InputDataError(f"A tile of {len(data)} bytes is no RICE code of {count} or more pixels.")
+        raise InputDataError(f"A tile of {len(data)} bytes is no RICE code of {count} pixels.")
     return values
 
 
@@ -99,7 +100,7 @@ def dequantize_tile(
     Parameters
     ----------
     values
-        Integers of the tile in row-major order, up to the last one needed.
+        Integers of the tile in row-major order.
     quantization
         How the pixels were made integers.
     tile

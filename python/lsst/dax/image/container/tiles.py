@@ -256,13 +256,9 @@ def _decode_tile(
     elif quantization is None and tiles.compression is Compression.GZIP_1:
         _copy_gzip_1(data, (height, width), stored, ys, xs, out)
     elif tiles.compression is Compression.RICE_1:
-        # Nothing behind the last pixel that is wanted has to be decoded.
-        count = (ys.stop - 1) * width + xs.stop
-        values = decode_rice_tile(data, count, n_block=tiles.rice_block, n_bytes=tiles.rice_bytes)
+        values = decode_rice_tile(data, height * width, n_block=tiles.rice_block, n_bytes=tiles.rice_bytes)
         if quantization is None:
-            whole = np.empty(height * width, np.int32)
-            whole[:count] = values
-            out[...] = whole.reshape(height, width)[ys, xs]
+            out[...] = values.reshape(height, width)[ys, xs]
         else:
             dequantize_tile(
                 values, quantization, tile=number, width=width, corner=(ys.start, xs.start), out_pixels=out
