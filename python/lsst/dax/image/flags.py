@@ -37,6 +37,7 @@ _DEFINITIONS = (
     FlagDefinition(1, "NO_COVERAGE", "The image has no pixel of the target's box."),
     FlagDefinition(2, "EDGE", "Part of the target's box lies off the image."),
     FlagDefinition(3, "READ_FAILED", "The pixels could not be read; the message says why."),
+    FlagDefinition(4, "NO_PSF", "The image has no point spread function at the target."),
 )
 
 FLAGS: Mapping[str, FlagDefinition] = MappingProxyType({flag.name: flag for flag in _DEFINITIONS})

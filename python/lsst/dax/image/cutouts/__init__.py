@@ -11,3 +11,4 @@ from ._cutout import *
 from ._detail import *
 from ._from_butler import *
 from ._stamps import *
+from ._stamps_from_butler import *

@@ -218,7 +218,7 @@ def make_cutout(
 
 
 def assemble_cutout(
-    part: GeneralizedImage,
+    part: Image | Mask | MaskedImage,
     pixels: PixelStencil,
     *,
     header: astropy.io.fits.Header,
@@ -248,6 +248,4 @@ def assemble_cutout(
         Raised if ``part`` must be padded and cannot be.
     """
     image = part if part.bbox == pixels.bbox else paste_into(part, pixels.bbox)
-    if not isinstance(image, Image | Mask | MaskedImage):
-        raise UnsupportedProductError(f"A {type(image).__name__} is not an image with pixels to cut.")
     return Cutout(image, pixels, header, ref)

@@ -8,6 +8,8 @@ import enum
 
 from lsst.images import GeneralizedImage, Image, Mask, MaskedImage
 
+from ..errors import UnsupportedProductError
+
 
 class Detail(enum.Enum):
     """What to keep of an image, as far as the image has it.
@@ -26,7 +28,7 @@ class Detail(enum.Enum):
     """Everything that the persisted type has, such as the PSF."""
 
 
-def keep_detail(image: GeneralizedImage, detail: Detail) -> GeneralizedImage:
+def keep_detail(image: GeneralizedImage, detail: Detail) -> Image | Mask | MaskedImage:
     """Return an image reduced to a detail; the pixels are shared.
 
     Parameters
@@ -40,8 +42,15 @@ def keep_detail(image: GeneralizedImage, detail: Detail) -> GeneralizedImage:
     -------
     reduced
         An `~lsst.images.Image`, a `~lsst.images.MaskedImage`, or ``image``.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if this is no image, mask or masked image.
     """
-    if isinstance(image, Image | Mask) or detail is Detail.FULL or not isinstance(image, MaskedImage):
+    if not isinstance(image, Image | Mask | MaskedImage):
+        raise UnsupportedProductError(f"A {type(image).__name__} is not an image with pixels to cut.")
+    if isinstance(image, Image | Mask) or detail is Detail.FULL:
         return image
     if detail is Detail.IMAGE:
         return image.image

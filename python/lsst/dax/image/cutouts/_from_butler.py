@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ("fetch_cutout", "fetch_stamps")
+__all__ = ("fetch_cutout",)
 
-import dataclasses
-from collections.abc import Iterable, Iterator
 from typing import assert_never
 
-import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
 from lsst.daf.butler import DatasetRef
-from lsst.daf.butler.progress import Progress
-from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
+from lsst.images import Box, Image, Mask, MaskedImage
 
-from ..errors import InputDataError, internal_errors_reported
-from ..flags import FLAGS
-from ..geometry import EdgePolicy, PixelStencil, StencilLike, as_stencil, locate_positions
+from ..errors import internal_errors_reported
+from ..geometry import EdgePolicy, PixelStencil, StencilLike, as_stencil
 from ..repository import (
     ButlerLike,
     DatasetReader,
-    fetch_time,
     make_provenance_header,
     opened_dataset,
 )
 from ._cutout import Cutout, assemble_cutout
 from ._detail import Detail
-from ._stamps import Stamp, cut_stamps, move_positions
 
 
 def fetch_cutout(
@@ -132,82 +124,6 @@ def read_cutout(
     header.extend(make_provenance_header(ref, created=created, source=header), update=True)
     header.extend(pixels.stencil.to_header(), update=True)
     return assemble_cutout(part, pixels, header=header, ref=ref)
-
-
-def fetch_stamps(
-    butler: ButlerLike,
-    refs: Iterable[DatasetRef],
-    positions: SkyCoord,
-    *,
-    size: int = 51,
-    detail: Detail = Detail.MASKED_IMAGE,
-    epoch: Time | None = None,
-) -> Iterator[Stamp]:
-    """Cut stamps around many positions out of many datasets.
-
-    Parameters
-    ----------
-    butler
-        Butler to read through.
-    refs
-        Datasets, as for `fetch_cutout`; with dimension records, as the
-        ``find_`` functions return them, if positions are to be moved.
-    positions
-        Positions in any frame; one-dimensional, or a single one.  If they
-        carry proper motions, they are moved to the middle of each exposure.
-    size
-        Width and height of a stamp in pixels.  The target lies within half a
-        pixel of the stamp's centre: in the central pixel for odd sizes, next
-        to the central corner for even ones.
-    detail
-        What to read of the datasets.
-    epoch
-        Time at which the positions hold; the positions' own ``obstime`` if
-        `None`.
-
-    Yields
-    ------
-    stamp
-        One per dataset and position, dataset by dataset in their order.  A
-        target or file that cannot be cut has a flag and no pixels; it never
-        ends the batch.  Where part of a stamp lies off the image, its pixels
-        are NaN, the mask plane ``NO_DATA`` is set and so is the flag ``EDGE``.
-
-    Raises
-    ------
-    RequestError
-        Raised if the size is not positive, or if positions have proper motions
-        and their epoch or an image's time is not known.
-    UnsupportedProductError
-        Raised if a dataset is not an image with a sky projection.
-    """
-    refs = list(refs)
-    for ref in Progress("lsst.dax.image.cutouts").wrap(refs, desc="Cutting stamps", total=len(refs)):
-        with internal_errors_reported(f"Cutting stamps out of {ref.datasetType.name} {ref.id}"):
-            stamps = _stamps_of_one(butler, ref, positions, size=size, detail=detail, epoch=epoch)
-        yield from stamps
-
-
-def _stamps_of_one(
-    butler: ButlerLike, ref: DatasetRef, positions: SkyCoord, *, size: int, detail: Detail, epoch: Time | None
-) -> list[Stamp]:
-    """Cut all stamps of one dataset, with one WCS call."""
-    time = fetch_time(butler, ref)
-    moved = move_positions(positions, epoch=epoch, time=time)
-    try:
-        with opened_dataset(butler, ref) as reader:
-            geometry = reader.geometry
-            x, y = locate_positions(geometry.sky_projection, moved, bbox=geometry.bbox)
-
-            def read(box: Box) -> GeneralizedImage:
-                return _read(reader, box, detail)
-
-            return cut_stamps(read, moved, x=x, y=y, image_bbox=geometry.bbox, size=size, time=time, ref=ref)
-    except InputDataError as error:
-        failed = Stamp(
-            0, moved, np.nan, np.nan, None, None, FLAGS["READ_FAILED"].value, str(error), ref, time
-        )
-        return [dataclasses.replace(failed, index=i, position=moved[i]) for i in range(moved.size)]
 
 
 def _read(reader: DatasetReader, box: Box, detail: Detail) -> Image | Mask | MaskedImage:

@@ -6,14 +6,14 @@ __all__ = ("NO_DATA", "paste_into")
 
 import numpy as np
 
-from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, MaskPlane
+from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane
 
 from ..errors import UnsupportedProductError
 
 NO_DATA = MaskPlane("NO_DATA", "The image has no pixel here.")
 
 
-def paste_into(image: GeneralizedImage, bbox: Box) -> GeneralizedImage:
+def paste_into(image: Image | Mask | MaskedImage, bbox: Box) -> Image | Mask | MaskedImage:
     """Return a larger image around an image.
 
     Parameters

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-__all__ = ("Stamp", "make_stamps")
+__all__ = ("Stamp", "StampKey", "make_stamps")
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
+from numpy.typing import NDArray
 
-from lsst.images import Box, GeneralizedImage, NoOverlapError
+from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage, NoOverlapError
 
-from ..errors import DaxImageError, RequestError, UnsupportedProductError
+from ..errors import RequestError, UnsupportedProductError
 from ..flags import FLAGS, describe_flags, flag_names
 from ..geometry import locate_positions, propagate_positions
 from ._detail import Detail, keep_detail
 from ._padding import paste_into
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from lsst.daf.butler import DatasetRef
+
+_NO_PIXELS = FLAGS["BAD_POSITION"].value | FLAGS["NO_COVERAGE"].value | FLAGS["READ_FAILED"].value
+
+
+@dataclasses.dataclass(frozen=True)
+class StampKey:
+    """What tells one stamp of a request from all others."""
+
+    dataset: str
+    """UUID of the dataset in hexadecimal; empty for an image in memory."""
+
+    index: int
+    """Index of the position in the request, from 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +46,11 @@ class Stamp:
     index: int
     """Index of the position in the request, from 0."""
 
-    position: SkyCoord
-    """ICRS position of the target at the time of the image."""
+    ra: float
+    """ICRS right ascension of the target at the time of the image, in degrees."""
+
+    dec: float
+    """ICRS declination of the target at the time of the image, in degrees."""
 
     x: float
     """Column of the target in 0-based parent pixels, centres at integers."""
@@ -46,21 +61,30 @@ class Stamp:
     bbox: Box | None
     """Box of the stamp; `None` where the target has no pixel position."""
 
-    image: GeneralizedImage | None = dataclasses.field(repr=False)
+    image: Image | Mask | MaskedImage | None = dataclasses.field(default=None, repr=False)
     """The pixels, all of ``bbox``; `None` where ``flags`` says why."""
+
+    psf: Image | None = dataclasses.field(default=None, repr=False)
+    """Point spread function at the target, where it was asked for: the kernel,
+    centred on the centre of its central pixel, of sum 1."""
 
     flags: int = 0
     """Flag word; see `lsst.dax.image.flags`.  ``EDGE`` alone means that part
     of the stamp is padded."""
 
     message: str = ""
-    """Detail of a failed read."""
+    """Why there are no pixels."""
 
     ref: DatasetRef | None = dataclasses.field(default=None, repr=False)
     """Dataset that was cut; `None` for an image in memory."""
 
     time: Time | None = None
     """Middle of the exposure; `None` for an image without a time."""
+
+    @property
+    def position(self) -> SkyCoord:
+        """ICRS position of the target at the time of the image."""
+        return SkyCoord(self.ra, self.dec, unit=u.deg, frame="icrs")
 
     @property
     def is_good(self) -> bool:
@@ -121,13 +145,15 @@ def make_stamps(
     """
     if image.sky_projection is None:
         raise UnsupportedProductError(f"A {type(image).__name__} without a sky projection has no positions.")
-
-    def read(box: Box) -> GeneralizedImage:
-        return keep_detail(image[box], detail)
-
     moved = move_positions(positions, epoch=epoch, time=time)
     x, y = locate_positions(image.sky_projection, moved, bbox=image.bbox)
-    return cut_stamps(read, moved, x=x, y=y, image_bbox=image.bbox, size=size, time=time)
+    planned = plan_stamps(moved, x=x, y=y, image_bbox=image.bbox, size=size, time=time)
+    return [
+        fill_stamp(stamp, keep_detail(image[available], detail))
+        if (available := find_available(stamp, image.bbox))
+        else stamp
+        for stamp in planned
+    ]
 
 
 def move_positions(positions: SkyCoord, *, epoch: Time | None, time: Time | None) -> SkyCoord:
@@ -157,8 +183,7 @@ def move_positions(positions: SkyCoord, *, epoch: Time | None, time: Time | None
     return propagate_positions(positions.reshape(-1), epoch=epoch, time=time)
 
 
-def cut_stamps(
-    read: Callable[[Box], GeneralizedImage],
+def plan_stamps(
     positions: SkyCoord,
     *,
     x: NDArray[np.float64],
@@ -168,12 +193,10 @@ def cut_stamps(
     time: Time | None = None,
     ref: DatasetRef | None = None,
 ) -> list[Stamp]:
-    """Cut stamps at pixel positions with a function that reads a box.
+    """Say which pixels each stamp has, without any pixel.
 
     Parameters
     ----------
-    read
-        Function that returns the pixels of a box within ``image_bbox``.
     positions
         ICRS positions, shape ``(n,)``.
     x, y
@@ -189,7 +212,8 @@ def cut_stamps(
     Returns
     -------
     stamps
-        One per position.
+        One per position, with its box and, where there will be no pixels, the
+        flag that says why.
 
     Raises
     ------
@@ -199,35 +223,91 @@ def cut_stamps(
     if size < 1:
         raise RequestError(f"The size of a stamp must be at least 1 pixel; got {size}.")
     stamps = []
-    for index, (x_i, y_i) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
-        blank = Stamp(index, positions[index], x_i, y_i, None, None, time=time, ref=ref)
-        stamps.append(_cut_stamp(blank, read, image_bbox, size))
+    columns = (positions.ra.deg.tolist(), positions.dec.deg.tolist(), x.tolist(), y.tolist())
+    for index, (ra, dec, x_i, y_i) in enumerate(zip(*columns, strict=True)):
+        if math.isfinite(x_i) and math.isfinite(y_i):
+            bbox = _stamp_box(x_i, y_i, size)
+            flags = _coverage_flags(bbox, image_bbox)
+        else:
+            bbox, flags = None, FLAGS["BAD_POSITION"].value
+        message = describe_flags(flags) if flags & _NO_PIXELS else ""
+        stamps.append(Stamp(index, ra, dec, x_i, y_i, bbox, flags=flags, message=message, ref=ref, time=time))
     return stamps
 
 
-def _cut_stamp(blank: Stamp, read: Callable[[Box], GeneralizedImage], image_bbox: Box, size: int) -> Stamp:
-    """Fill in the pixels of one stamp, or the flag that says why not."""
-    if not (math.isfinite(blank.x) and math.isfinite(blank.y)):
-        return _flagged(blank, "BAD_POSITION")
-    bbox = _stamp_box(blank.x, blank.y, size)
-    blank = dataclasses.replace(blank, bbox=bbox)
+def find_available(stamp: Stamp, image_bbox: Box) -> Box | None:
+    """Return the pixels of a planned stamp that the image has.
+
+    Parameters
+    ----------
+    stamp
+        Stamp without pixels.
+    image_bbox
+        Pixels of the image.
+
+    Returns
+    -------
+    available
+        Box to read; `None` if the stamp will have no pixels.
+    """
+    if stamp.bbox is None or stamp.flags & _NO_PIXELS:
+        return None
+    return stamp.bbox.intersection(image_bbox)
+
+
+def fill_stamp(
+    stamp: Stamp, pixels: Image | Mask | MaskedImage, *, psf: Image | None = None, flags: int = 0
+) -> Stamp:
+    """Return a planned stamp with its pixels.
+
+    Parameters
+    ----------
+    stamp
+        Stamp without pixels.
+    pixels
+        Those of its pixels that the image has; padded here.
+    psf
+        Point spread function at the target.
+    flags
+        Flags to set beside those of the plan.
+
+    Returns
+    -------
+    filled
+        Stamp with all pixels of its box.
+    """
+    if stamp.bbox is not None and pixels.bbox != stamp.bbox:
+        pixels = paste_into(pixels, stamp.bbox)
+    return dataclasses.replace(stamp, image=pixels, psf=psf, flags=stamp.flags | flags)
+
+
+def fail_stamp(stamp: Stamp, message: str) -> Stamp:
+    """Return a planned stamp whose pixels could not be read.
+
+    Parameters
+    ----------
+    stamp
+        Stamp without pixels.
+    message
+        Why.
+
+    Returns
+    -------
+    failed
+        Stamp with the flag ``READ_FAILED``.
+    """
+    return dataclasses.replace(stamp, flags=FLAGS["READ_FAILED"].value, message=message)
+
+
+def _coverage_flags(bbox: Box, image_bbox: Box) -> int:
+    """Return the flags of a box that lies partly or wholly off the image."""
+    if image_bbox.contains(bbox):
+        return 0
     try:
-        available = bbox.intersection(image_bbox)
+        bbox.intersection(image_bbox)
     except NoOverlapError:
-        return _flagged(blank, "NO_COVERAGE")
-    try:
-        pixels = read(available)
-    except DaxImageError as error:
-        return _flagged(blank, "READ_FAILED", str(error))
-    if available == bbox:
-        return dataclasses.replace(blank, image=pixels)
-    return dataclasses.replace(blank, image=paste_into(pixels, bbox), flags=FLAGS["EDGE"].value)
-
-
-def _flagged(stamp: Stamp, flag: str, message: str = "") -> Stamp:
-    """Return a stamp without pixels that says why."""
-    value = FLAGS[flag].value
-    return dataclasses.replace(stamp, flags=value, message=message or describe_flags(value))
+        return FLAGS["NO_COVERAGE"].value
+    return FLAGS["EDGE"].value
 
 
 def _stamp_box(x: float, y: float, size: int) -> Box:

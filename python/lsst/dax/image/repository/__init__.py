@@ -11,3 +11,4 @@ from .protocol import *
 from .provenance import *
 from .reader import *
 from .skymap import *
+from .workers import *

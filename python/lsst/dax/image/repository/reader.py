@@ -23,6 +23,7 @@ import starlink.Ast
 from lsst.daf.butler import DatasetRef
 from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
+from lsst.images.serialization import ArchiveReadError, open_archive
 from lsst.resources import ResourcePath
 
 from ..container import (
@@ -38,6 +39,8 @@ from ..container import (
 from ..errors import InputDataError, MissingPsfError, UnsupportedProductError
 from .fetch import fetch_dataset, fetch_uri, name_dataset
 from .protocol import LocatesDatasets, ReadsDatasets
+
+_UNREADABLE = (ArchiveReadError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 _LAYOUTS = LayoutCache()
 """Where everything is in the files that this process read last."""
@@ -241,6 +244,24 @@ class DatasetReader:
         else:
             yield from self._container.read_masked_images(boxes, executor=executor)
 
+    def count_bytes(self, boxes: Sequence[Box], *, planes: Sequence[str] = PLANES) -> int:
+        """Count what `read_many` would read, without reading it.
+
+        Parameters
+        ----------
+        boxes, planes
+            As for `read_many`.
+
+        Returns
+        -------
+        n_bytes
+            Stored bytes of the tiles, each once; 0 where the file is not read
+            by tiles.
+        """
+        if self._container is None:
+            return 0
+        return self._container.count_bytes(boxes, planes=(self._plane,) if self._plane else planes)
+
     def read_psf(self) -> Any:
         """Read the point spread function.
 
@@ -258,7 +279,16 @@ class DatasetReader:
         """
         if "psf" not in self._parent.datasetType.storageClass.allComponents():
             raise MissingPsfError(f"{name_dataset(self._parent)} has no PSF.")
-        return fetch_dataset(self._butler, self._parent.makeComponentRef("psf"))
+        try:
+            # Not through the Butler: its formatter keeps the tree of the last
+            # file, and to read a Piff PSF uses up what the tree says of it, so
+            # that the same PSF cannot be read twice.
+            with open_archive(self._uri) as archive:
+                return archive.get_component("psf")
+        except _UNREADABLE as error:
+            raise InputDataError(
+                f"The PSF of {name_dataset(self._parent)} cannot be read: {type(error).__name__}: {error}"
+            ) from error
 
     def read_primary_header(self) -> astropy.io.fits.Header:
         """Read the cards of the primary header that describe the observation.
@@ -406,7 +436,7 @@ def _check_projection(sky_projection: SkyProjection[Any], bbox: Box, ref: Datase
                 f"{name_dataset(ref)} has a projection without a valid declination: {np.degrees(lat)}."
             )
         to_pixel.apply_forward(x=lon[on_sky], y=lat[on_sky])
-    except starlink.Ast.AstError as error:
+    except (starlink.Ast.AstError, ValueError) as error:
         raise InputDataError(
             f"{name_dataset(ref)} has a sky projection that cannot be used: {error}"
         ) from error

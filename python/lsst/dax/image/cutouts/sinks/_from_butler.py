@@ -15,6 +15,7 @@ from lsst.daf.butler.progress import Progress
 
 from ...repository import make_provenance_header
 from .._stamps import Stamp
+from .._stamps_from_butler import StampBatch
 from ._sink import StampSink, StampSummary, stamp_key
 
 
@@ -47,6 +48,8 @@ def save_stamps(stamps: Iterable[Stamp], sink: StampSink) -> StampSummary:
         Raised if a stamp cannot be written.
     """
     finished = sink.finished()
+    if isinstance(stamps, StampBatch):
+        stamps = stamps.skipping(finished)  # what is there is not read again
     counts: Counter[str] = Counter()
     skipped = 0
     for stamp in Progress("lsst.dax.image.cutouts").wrap(stamps, desc="Saving stamps"):
@@ -81,10 +84,9 @@ def make_stamp_header(stamp: Stamp, *, created: Time, time_scale: str) -> astrop
     if stamp.ref is not None:
         source = astropy.io.fits.Header([("TIMESYS", time_scale)])
         header.extend(make_provenance_header(stamp.ref, created=created, source=source))
-    position = stamp.position.icrs
     header["TARGIDX"] = (stamp.index, "Index of the target, from 0")
-    header["RA_TARG"] = (float(position.ra.deg), "[deg] ICRS RA of the target")
-    header["DEC_TARG"] = (float(position.dec.deg), "[deg] ICRS Dec of the target")
+    header["RA_TARG"] = (stamp.ra, "[deg] ICRS RA of the target")
+    header["DEC_TARG"] = (stamp.dec, "[deg] ICRS Dec of the target")
     header["X_TARG"] = (stamp.x, "[pix] 0-based column in the parent image")
     header["Y_TARG"] = (stamp.y, "[pix] 0-based row in the parent image")
     if stamp.time is not None:

@@ -9,18 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .._stamps import Stamp
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class StampKey:
-    """What tells one stamp of a request from all others."""
-
-    dataset: str
-    """UUID of the dataset in hexadecimal; empty for an image in memory."""
-
-    index: int
-    """Index of the position in the request, from 0."""
+from .._stamps import Stamp, StampKey
 
 
 def stamp_key(stamp: Stamp) -> StampKey:
