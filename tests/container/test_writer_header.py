@@ -36,8 +36,8 @@ def make_header() -> astropy.io.fits.Header:
     header.add_history("First.")
     header.add_history("Second.")
     header.add_blank("Text without a keyword.")
-    header.add_blank()
     header["LAST"] = "after the comments"
+    header.add_blank()
     return header
 
 
