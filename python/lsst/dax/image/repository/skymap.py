@@ -336,6 +336,11 @@ def find_known_sky_map(sha1: bytes) -> RingsSkyMap:
     sha1
         The ``hash`` of a ``skymap`` dimension record.
 
+    Returns
+    -------
+    sky_map
+        The sky map.
+
     Raises
     ------
     InputNotFoundError
