@@ -7,14 +7,13 @@ from pathlib import Path
 
 import astropy.io.fits
 import pytest
-from astropy.time import Time
 from lsst.images import MaskedImage
 from lsst.images.fits import ExtensionKey, FitsOpaqueMetadata
+from tests.support.rendering import CREATED, make_noisy_image
 from tests.support.scenes import make_masked_image
 
 from lsst.dax.image.container import render_fits
 
-CREATED = Time("2026-03-01T01:02:03.456", scale="utc")
 OWN = ["SIMPLE", "BITPIX", "NAXIS", "EXTEND", "FMTVER", "INDXADDR", "INDXSIZE", "JSONADDR", "JSONSIZE"]
 LONG = "It's a long text, with quotes ('') and words that go on " * 3
 
@@ -131,6 +130,15 @@ def test_cards_that_an_extension_carries_stay_with_it(tmp_path: Path) -> None:
         cards = [[str(card) for card in header.cards if card.keyword != "DATE"] for header in headers]
         assert cards[0] == cards[1]
         assert ("GAIN" in headers[0]) == (name == "VARIANCE")
+
+
+def test_each_part_of_a_mask_has_its_own_cards() -> None:
+    image = make_noisy_image(n_planes=40)
+    headers = {ExtensionKey("MASK", n): astropy.io.fits.Header([("PART", n)]) for n in (1, 2)}
+    image._opaque_metadata = FitsOpaqueMetadata(headers=headers)
+    content = render_fits(image, header=astropy.io.fits.Header(), created=CREATED)
+    for n in (1, 2):
+        assert astropy.io.fits.getheader(io.BytesIO(content), ("MASK", n))["PART"] == n
 
 
 def test_cards_of_another_file_do_not_spoil_this_one(tmp_path: Path) -> None:
