@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.offline import stay_offline
+
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
     from lsst.dax.image.simulation import MiniSurvey
+
+stay_offline()
 
 # The imports of the fixtures cost seconds: tests that use none do not pay.
 
