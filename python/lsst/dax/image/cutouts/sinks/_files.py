@@ -95,9 +95,11 @@ class FileSink(ABC):
             Raised if the output cannot be completed.
         """
         if self._is_open:
-            with self._errors_reported():
-                self._complete()
-            self.release()
+            try:
+                with self._errors_reported():
+                    self._complete()
+            finally:
+                self.release()
 
     def release(self) -> None:
         """Close all files and leave them for another run to complete."""
@@ -177,6 +179,8 @@ class StagedSink(FileSink):
             # A folder cannot be replaced in one step.
             self.path.replace(self._staging / "replaced")
         made.replace(self.path)
+        # A network file system keeps folders of open files.
+        self.release()
         shutil.rmtree(self._staging)
 
     def _check_target(self, path: Path) -> None:

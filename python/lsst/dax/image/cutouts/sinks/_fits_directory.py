@@ -24,7 +24,8 @@ class FitsDirectory(FileSink):
 
     A file is what `Cutout.write` makes: `lsst.images` reads back the stamp
     with all its components, and astropy and DS9 open it.  Its primary header
-    has the provenance and the target.  The table ``targets.ecsv`` grows with
+    has the provenance and the target.  The PSF of a stamp that has one is a
+    last HDU ``PSF``.  The table ``targets.ecsv`` grows with
     each stamp, so the folder is its own staging place, and a run goes on in it
     even after it was killed.
 

@@ -19,7 +19,7 @@ from lsst.images import Image, Mask, MaskPlane, MaskSchema
 from ...errors import InconsistentUnitsError, UnsupportedProductError
 from ...version import __version__
 from .._padding import NO_DATA
-from ._planes import pack_mask
+from ._planes import PSF, pack_mask
 
 _MASK_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
 
@@ -28,12 +28,13 @@ _MASK_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
 class StackLayout:
     """Shape, types, units and mask planes of the arrays of a stack."""
 
-    shape: tuple[int, int]
-    """Rows and columns of a stamp."""
+    shapes: Mapping[str, tuple[int, int]]
+    """Rows and columns of a stamp by array; only those of a PSF differ."""
 
     dtypes: Mapping[str, np.dtype[Any]]
-    """Type of the pixels by array: ``image``, ``mask``, ``variance``.  Images
-    are floating point, so that they can hold NaN; masks are integers."""
+    """Type of the pixels by array: ``image``, ``mask``, ``variance`` and,
+    from the first stamp that has one on, ``psf``.  Images are floating point,
+    so that they can hold NaN; masks are integers."""
 
     units: Mapping[str, u.UnitBase | None]
     """Unit by array, without the mask."""
@@ -68,8 +69,8 @@ class StackLayout:
             else:
                 dtypes[name] = _find_image_type(plane.array.dtype)
                 units[name] = plane.unit
-        shape = next(iter(planes.values())).bbox.shape
-        return cls((int(shape.y), int(shape.x)), dtypes, units, mask_planes)
+        shapes = {name: _find_shape(plane) for name, plane in planes.items()}
+        return cls(shapes, dtypes, units, mask_planes)
 
     def extended(self, planes: Mapping[str, Image | Mask]) -> Self:
         """Check that a stamp fits, and make room for its mask planes.
@@ -92,17 +93,19 @@ class StackLayout:
         InconsistentUnitsError
             Raised if the stamp has another unit.
         """
-        if set(planes) != set(self.dtypes):
+        if set(planes) - {PSF} != set(self.dtypes) - {PSF}:
             raise UnsupportedProductError(
                 f"The stamps of a stack have {sorted(self.dtypes)}; this one has {sorted(planes)}."
             )
+        if PSF in planes and PSF not in self.dtypes:
+            return self._with_psf(planes[PSF]).extended(planes)
         mask_planes = self.mask_planes
         for name, plane in planes.items():
-            shape = (int(plane.bbox.shape.y), int(plane.bbox.shape.x))
-            if shape != self.shape:
+            ours, its = self.shapes[name], _find_shape(plane)
+            if ours != its:
                 raise UnsupportedProductError(
-                    f"The stamps of a stack have {self.shape[0]} rows and {self.shape[1]} columns; this one "
-                    f"has {shape[0]} and {shape[1]}."
+                    f"The {name} of the stamps of a stack has {ours[0]} rows and {ours[1]} columns; that of "
+                    f"this one has {its[0]} and {its[1]}."
                 )
             if isinstance(plane, Mask):
                 mask_planes = _add_planes(mask_planes, plane)
@@ -122,7 +125,7 @@ class StackLayout:
         Returns
         -------
         arrays
-            Pixels by array, each of the shape of a stamp.
+            Pixels by array; NaN for a PSF that there is not.
         """
         names = [plane.name for plane in self.mask_planes]
         return {
@@ -130,7 +133,22 @@ class StackLayout:
             if isinstance(plane, Mask)
             else plane.array.astype(self.dtypes[name])
             for name, plane in planes.items()
-        }
+        } | {name: self.blank_array(name) for name in self.dtypes if name not in planes}
+
+    def blank_array(self, name: str) -> NDArray[Any]:
+        """Return the pixels of a stamp that has none.
+
+        Parameters
+        ----------
+        name
+            Name of the array.
+
+        Returns
+        -------
+        array
+            New array, full of what `blank` returns.
+        """
+        return np.full(self.shapes[name], self.blank(name), self.dtypes[name])
 
     def blank(self, name: str) -> float | int:
         """Return the value of a pixel that there is not.
@@ -155,13 +173,12 @@ class StackLayout:
         Returns
         -------
         description
-            What `from_description` takes.
+            What `from_text` takes, as JSON.
         """
         return {
             "creator": f"lsst-dax-image {__version__}",
-            "shape": list(self.shape),
             "arrays": {
-                name: {"dtype": dtype.name}
+                name: {"dtype": dtype.name, "shape": list(self.shapes[name])}
                 | ({"unit": _unit_text(self.units[name])} if name in self.units else {})
                 for name, dtype in self.dtypes.items()
             },
@@ -187,9 +204,8 @@ class StackLayout:
         """
         description = json.loads(text)
         arrays = description["arrays"]
-        rows, columns = description["shape"]
         return cls(
-            (rows, columns),
+            {name: (array["shape"][0], array["shape"][1]) for name, array in arrays.items()},
             {name: np.dtype(array["dtype"]) for name, array in arrays.items()},
             {
                 name: None if array["unit"] is None else u.Unit(array["unit"], parse_strict="silent")
@@ -197,6 +213,16 @@ class StackLayout:
                 if "unit" in array
             },
             tuple(MaskPlane(plane["name"], plane["description"]) for plane in description["mask_planes"]),
+        )
+
+    def _with_psf(self, psf: Image | Mask) -> Self:
+        """Return a layout with an array for PSFs."""
+        added = type(self).of({PSF: psf})
+        return dataclasses.replace(
+            self,
+            shapes={**self.shapes, **added.shapes},
+            dtypes={**self.dtypes, **added.dtypes},
+            units={**self.units, **added.units},
         )
 
     def _check_bits(self, mask: Mask, mask_planes: tuple[MaskPlane, ...]) -> None:
@@ -229,6 +255,11 @@ def _add_planes(mask_planes: tuple[MaskPlane, ...], mask: Mask) -> tuple[MaskPla
         *mask_planes,
         *(plane for plane in mask.schema if plane is not None and plane.name not in known),
     )
+
+
+def _find_shape(plane: Image | Mask) -> tuple[int, int]:
+    """Return rows and columns of a plane."""
+    return int(plane.bbox.shape.y), int(plane.bbox.shape.x)
 
 
 def _find_mask_type(mask_planes: tuple[MaskPlane, ...]) -> np.dtype[Any]:

@@ -19,9 +19,10 @@ from lsst.images import Box, Mask, MaskPlane, MaskSchema
 
 from ...errors import OutputError, UnsupportedProductError
 from .._stamps import Stamp
+from ._closing import close_unflushed
 from ._files import StagedSink
 from ._from_butler import make_stamp_header
-from ._planes import pack_mask, split_planes
+from ._planes import PSF, pack_mask, split_planes
 from ._table_hdu import BLOCK, render_primary, render_table
 from ._targets import TargetColumn, Value, make_row, target_wcs
 
@@ -36,13 +37,13 @@ _COLUMNS = (
 class MultiExtensionFits(StagedSink):
     """Writes one FITS file with HDUs ``IMAGE``, ``MASK`` and ``VARIANCE`` per stamp.
 
-    The HDUs of a stamp share an ``EXTVER``, which counts from 1.  Each has its
-    unit, its WCS, the parent's pixel coordinates as alternate WCS ``A``, and
-    the cards of the target and its provenance.  A mask is one integer per
+    A stamp that has a PSF has an HDU ``PSF`` too.  The HDUs of a stamp share an
+    ``EXTVER``, which counts from 1.  Each has its unit, its WCS, the parent's
+    pixel coordinates as alternate WCS ``A``, and the cards of the target and
+    its provenance.  A mask is one integer per
     pixel; its planes stand in the cards ``MSKNnnnn`` (name), ``MSKMnnnn`` (bit)
     and ``MSKDnnnn`` (meaning), as in files of `lsst.images`.  The last HDU is
-    the table ``TARGETS``.  Further components of a stamp, such as its PSF, are
-    not written.
+    the table ``TARGETS``.  Further components of a stamp are not written.
 
     The pixels are not held in memory; the table of targets is, at the end.
 
@@ -79,7 +80,7 @@ class MultiExtensionFits(StagedSink):
     @override
     def release(self) -> None:
         super().release()
-        self._file.close()
+        close_unflushed(self._file)
 
     @override
     def _write(self, stamp: Stamp) -> Mapping[str, Value]:
@@ -116,8 +117,9 @@ def _render_hdus(stamp: Stamp, *, extver: int, created: Time) -> bytes:
             pixels, own = _pack_planes(plane)
         else:
             pixels, own = _storable(plane.array), _unit_card(plane.unit)
-        structure = _cards_text(astropy.io.fits.ImageHDU(pixels, name=name.upper(), ver=extver).header)
-        header = structure + own + grid + target + f"{'END':80}"
+        where = grid if name != PSF else _parent_cards(plane.bbox)
+        structure = _structure_cards(name.upper(), pixels.dtype.str, pixels.shape)
+        header = f"{structure}{f'EXTVER  = {extver:20d}':80}{own}{where}{target}{'END':80}"
         parts.append(_fill(header.encode("ascii"), b" "))
         parts.append(_fill(pixels.astype(pixels.dtype.newbyteorder(">")).tobytes(), b"\0"))
     return b"".join(parts)
@@ -133,29 +135,37 @@ def _storable(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
+@functools.lru_cache(maxsize=64)
+def _structure_cards(name: str, dtype: str, shape: tuple[int, ...]) -> str:
+    """Return the cards of an image HDU that say how its pixels are stored."""
+    return _cards_text(astropy.io.fits.ImageHDU(np.zeros(shape, dtype), name=name).header)
+
+
 def _grid_cards(stamp: Stamp) -> str:
     """Return the cards of the WCS, and of the parent's pixel coordinates."""
-    header = astropy.io.fits.Header()
     image = stamp.image
-    projection = None if image is None else image.sky_projection
-    if image is not None and projection is not None:
-        wcs = projection.as_fits_wcs(image.bbox, allow_approximation=True)
-        if wcs is None:
-            wcs = target_wcs(make_row(stamp))
-            header["WCSLOCAL"] = (True, "WCS is linear: no exact FITS form")
-        header.update(wcs.to_header(relax=True))
-    return _cards_text(header) + ("" if image is None else _parent_cards(image.bbox))
+    if image is None or image.sky_projection is None:
+        return "" if image is None else _parent_cards(image.bbox)
+    local = ""
+    wcs = image.sky_projection.as_fits_wcs(image.bbox, allow_approximation=True)
+    if wcs is None:
+        wcs = target_wcs(make_row(stamp))
+        local = f"{'WCSLOCAL=                    T / WCS is linear: no exact FITS form':80}"
+    return local + _cards_text(wcs.to_header(relax=True)) + _parent_cards(image.bbox)
 
 
 def _parent_cards(bbox: Box) -> str:
     """Return the cards of the parent's pixel coordinates."""
-    header = astropy.io.fits.Header()
-    for axis, interval in ((1, bbox.x), (2, bbox.y)):
-        header[f"CTYPE{axis}A"] = "LINEAR"
-        header[f"CUNIT{axis}A"] = "pixel"
-        header[f"CRPIX{axis}A"] = 1.0
-        header[f"CRVAL{axis}A"] = float(interval.start)
-    return _cards_text(header)
+    return "".join(
+        f"{f'{keyword} = {value}':80}"
+        for axis, interval in ((1, bbox.x), (2, bbox.y))
+        for keyword, value in (
+            (f"CTYPE{axis}A", "'LINEAR  '"),
+            (f"CUNIT{axis}A", "'pixel   '"),
+            (f"CRPIX{axis}A", f"{1.0:20.1f}"),
+            (f"CRVAL{axis}A", f"{interval.start:20.1f}"),
+        )
+    )
 
 
 def _pack_planes(mask: Mask) -> tuple[NDArray[Any], str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputDataError
 from .._stamps import Stamp
+from ._closing import close_unflushed
 from ._layout import StackLayout
 from ._planes import split_planes
 
@@ -47,7 +48,12 @@ class PixelStack:
         folder.mkdir(exist_ok=True)
         if count:
             self.layout = StackLayout.from_text((folder / LAYOUT_FILE).read_text(encoding="utf-8"))
-            self._open(self.layout, "r+b")
+            try:
+                for name in self.layout.dtypes:
+                    self._open(self.layout, name)
+            except BaseException:
+                self.close()
+                raise
 
     def append(self, stamp: Stamp) -> int:
         """Add a stamp.
@@ -71,8 +77,9 @@ class PixelStack:
         """
         planes = split_planes(stamp)
         layout = StackLayout.of(planes) if self.layout is None else self.layout.extended(planes)
-        if self.layout is None:
-            self._open(layout, "w+b")
+        for name in layout.dtypes:
+            if name not in self._files:
+                self._create(layout, name)
         if layout is not self.layout:
             self._save(layout)
         for name, pixels in layout.arrays(planes).items():
@@ -110,17 +117,24 @@ class PixelStack:
     def close(self) -> None:
         """Close the files."""
         for file in self._files.values():
-            file.close()
+            close_unflushed(file)
 
-    def _open(self, layout: StackLayout, mode: str) -> None:
-        """Open the files of all arrays."""
-        for name in layout.dtypes:
-            file = self._files[name] = (self.folder / f"{name}.npy").open(mode)
-            self._starts[name] = _write_header(file, layout, name, self.count)
-            end = self._end(layout, name)
-            size = file.seek(0, os.SEEK_END)
-            if size < end:
-                raise InputDataError(f"{file.name} has {size} bytes; {self.count} stamps need {end}.")
+    def _open(self, layout: StackLayout, name: str) -> None:
+        """Open the file of an array that has the stamps so far."""
+        file = self._files[name] = (self.folder / f"{name}.npy").open("r+b")
+        self._starts[name] = _write_header(file, layout, name, self.count)
+        end = self._end(layout, name)
+        size = file.seek(0, os.SEEK_END)
+        if size < end:
+            raise InputDataError(f"{file.name} has {size} bytes; {self.count} stamps need {end}.")
+
+    def _create(self, layout: StackLayout, name: str) -> None:
+        """Make the file of an array, without pixels for the stamps so far."""
+        file = self._files[name] = (self.folder / f"{name}.npy").open("w+b")
+        self._starts[name] = _write_header(file, layout, name, self.count)
+        blank = layout.blank_array(name).tobytes() if self.count else b""
+        for _ in range(self.count):
+            file.write(blank)
 
     def _save(self, layout: StackLayout) -> None:
         """Write what the arrays hold, in one step."""
@@ -131,7 +145,7 @@ class PixelStack:
 
     def _end(self, layout: StackLayout, name: str) -> int:
         """Return the size of a file with the stamps so far, in bytes."""
-        rows, columns = layout.shape
+        rows, columns = layout.shapes[name]
         return self._starts[name] + self.count * rows * columns * layout.dtypes[name].itemsize
 
 
@@ -145,7 +159,7 @@ def _write_header(file: IO[bytes], layout: StackLayout, name: str, count: int) -
     header = {
         "descr": np.lib.format.dtype_to_descr(layout.dtypes[name]),
         "fortran_order": False,
-        "shape": (count, *layout.shape),
+        "shape": (count, *layout.shapes[name]),
     }
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()

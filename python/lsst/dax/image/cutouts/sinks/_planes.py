@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("pack_mask", "split_planes")
+__all__ = ("PSF", "pack_mask", "split_planes")
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +14,10 @@ from lsst.images import Image, Mask, MaskedImage
 
 from ...errors import UnsupportedProductError
 from .._stamps import Stamp
+
+PSF = "psf"
+"""Name of the plane that a stamp may lack though others have it, and that has
+pixels of its own."""
 
 
 def split_planes(stamp: Stamp) -> dict[str, Image | Mask]:
@@ -27,8 +31,9 @@ def split_planes(stamp: Stamp) -> dict[str, Image | Mask]:
     Returns
     -------
     planes
-        ``image``, ``mask`` and ``variance``, or what there is of them.  The
-        further components of a `VisitImage` and its like are no planes.
+        ``image``, ``mask`` and ``variance``, or what there is of them, and
+        ``psf`` if the stamp has one.  The further components of a
+        `VisitImage` and its like are no planes.
 
     Raises
     ------
@@ -46,6 +51,8 @@ def split_planes(stamp: Stamp) -> dict[str, Image | Mask]:
         planes = {"mask": image}
     else:
         raise UnsupportedProductError(f"A {type(image).__name__} has no image, mask or variance to store.")
+    if stamp.psf is not None:
+        planes[PSF] = stamp.psf
     for name, plane in planes.items():
         if plane.array.dtype.kind not in "fiub":
             raise UnsupportedProductError(

@@ -42,7 +42,11 @@ class StackedSink(StagedSink):
         super().__init__(path, (ROW_COLUMN,), overwrite=overwrite)
         with self._errors_reported():
             count = max((int(row["row"]) for row in self._log.rows()), default=-1) + 1
-            self._stack = PixelStack(self._staging / "stack", count=count)
+            try:
+                self._stack = PixelStack(self._staging / "stack", count=count)
+            except BaseException:
+                super().release()
+                raise
 
     @override
     def release(self) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 __all__ = ("FILE_COLUMN", "StampFiles")
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import astropy.io.fits
 from astropy.time import Time
+
+from lsst.images import Image
 
 from ...errors import RequestError
 from .._stamps import Stamp
-from .._write import write_fits
+from .._write import render_image
 from ._from_butler import make_stamp_header
 from ._sink import stamp_key
+from ._table_hdu import BLOCK
 from ._targets import TargetColumn
 
 FILE_COLUMN = TargetColumn("file", str, "Name of the stamp's file; empty where there are no pixels.")
@@ -71,8 +76,24 @@ class StampFiles:
             return ""
         time_scale = str(stamp.image.metadata.get("TIMESYS", "UTC"))
         header = make_stamp_header(stamp, created=self._created, time_scale=time_scale)
-        write_fits(stamp.image, str(self._folder / name), header=header, overwrite=overwrite)
+        content = render_image(stamp.image, header=header, written=self._created)
+        if stamp.psf is not None:
+            content += _render_psf(stamp.psf)
+        self._put_into_place(content, name, overwrite=overwrite)
         return name
+
+    def _put_into_place(self, content: bytes, name: str, *, overwrite: bool) -> None:
+        """Give a complete file its name, in one step."""
+        staged = self._folder / f".{name}.part"
+        staged.write_bytes(content)
+        try:
+            if overwrite:
+                staged.replace(self._folder / name)
+            else:
+                # This fails if the file exists, unlike a move.
+                (self._folder / name).hardlink_to(staged)
+        finally:
+            staged.unlink(missing_ok=True)
 
     def _name(self, stamp: Stamp) -> str:
         """Return the name of a stamp's file."""
@@ -83,6 +104,14 @@ class StampFiles:
         else:
             raise RequestError(f"Stamp {stamp.index} has no name: there are {len(self._names)} names.")
         return "_".join(part for part in (target, stamp_key(stamp).dataset) if part) + ".fits"
+
+
+def _render_psf(psf: Image) -> bytes:
+    """Return the HDU of a PSF; `lsst.images` takes no notice of it."""
+    file = io.BytesIO()
+    astropy.io.fits.ImageHDU(psf.array, name="PSF").writeto(file)
+    # A file of one image HDU begins with an empty primary HDU.
+    return file.getvalue()[BLOCK:]
 
 
 def _check_names(names: Sequence[str]) -> tuple[str, ...]:

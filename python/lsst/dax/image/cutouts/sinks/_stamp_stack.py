@@ -23,12 +23,14 @@ _CHUNK_BYTES = 4 << 20
 class StampStack(StackedSink):
     """Writes arrays ``image``, ``mask`` and ``variance`` of shape ``(n, ny, nx)``.
 
+    If a stamp has a PSF, there is an array ``psf`` too, with NaN for stamps
+    without one.
     The arrays hold the stamps that have pixels; the column ``row`` of the
     table of targets says which is where, and is -1 for targets without pixels.
     All stamps have one size and one unit per array.  Images are floating point.
     A mask is one integer per pixel, whose bits mean the same in all stamps; the
-    plane ``NO_DATA`` is always among them.  Further components of a stamp, such
-    as its PSF, are not written.
+    plane ``NO_DATA`` is always among them.  Further components of a stamp are not
+    written.
 
     A path that ends in ``.zarr`` becomes a Zarr group (format 3) of the arrays
     and of a group ``targets`` with one array per column; units and mask planes

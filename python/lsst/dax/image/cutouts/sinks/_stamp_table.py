@@ -34,8 +34,8 @@ _FORMATS = {"f4": "E", "f8": "D", "i4": "J", "i8": "K"}
 class StampTable(StackedSink):
     """Writes one table with a row per target and a column per array.
 
-    The columns ``image``, ``mask`` and ``variance`` follow those of the target
-    and have two-dimensional cells.  Stamps have one size and one unit per
+    The columns ``image``, ``mask`` and ``variance``, and ``psf`` if a stamp has
+    one, follow those of the target and have two-dimensional cells.  Stamps have one size and one unit per
     array, as in a `StampStack`.  The WCS of a row is in the columns ``ra``,
     ``dec``, ``crpix1``, ``crpix2`` and ``cd1_1`` to ``cd2_2``, which
     `target_wcs` reads; the keywords of the FITS standard for the WCS of table
@@ -102,7 +102,7 @@ def _pieces(stack: PixelStack, rows: NDArray[np.int64]) -> Iterator[tuple[slice,
         piece = {}
         for name, array in pixels.items():
             assert layout is not None  # noqa: S101  # there are arrays
-            piece[name] = np.full((len(found), *layout.shape), layout.blank(name), array.dtype)
+            piece[name] = np.full((len(found), *layout.shapes[name]), layout.blank(name), array.dtype)
             piece[name][found >= 0] = array[found[found >= 0]]
         yield targets, piece
 
@@ -113,8 +113,8 @@ def _write_fits(path: Path, stack: PixelStack, table: Table, rows: NDArray[np.in
     columns = targets.columns
     layout = stack.layout
     if layout is not None:
-        ny, nx = layout.shape
         for name, dtype in layout.dtypes.items():
+            ny, nx = layout.shapes[name]
             unit = layout.units.get(name)
             columns += astropy.io.fits.Column(
                 name=name,
@@ -126,7 +126,7 @@ def _write_fits(path: Path, stack: PixelStack, table: Table, rows: NDArray[np.in
     empty.header["NAXIS2"] = len(rows)
     if layout is not None and "mask" in layout.dtypes:
         MaskSchema(layout.mask_planes, layout.dtypes["mask"]).update_header(empty.header)
-    dtype = empty.data.dtype
+    dtype = empty.data.dtype.newbyteorder(">")
     with path.open("wb") as file:
         file.write(render_primary())
         file.write(empty.header.tostring().encode("ascii"))
@@ -156,7 +156,9 @@ def _write_parquet(path: Path, stack: PixelStack, table: Table, rows: NDArray[np
     ]
     if layout is not None:
         for name, dtype in layout.dtypes.items():
-            fields.append(pa.field(name, pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), layout.shape)))
+            fields.append(
+                pa.field(name, pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), layout.shapes[name]))
+            )
     metadata = {} if layout is None else {"layout": json.dumps(layout.describe())}
     schema = pa.schema(fields, metadata=metadata)
     with parquet.ParquetWriter(path, schema) as writer:

@@ -15,6 +15,7 @@ from astropy.table import Table
 from ...errors import InputDataError, OutputError
 from ...flags import FLAGS
 from .._stamps import Stamp
+from ._closing import close_unflushed
 from ._sink import StampKey, stamp_key
 from ._targets import (
     TARGET_COLUMNS,
@@ -101,7 +102,7 @@ class TargetLog:
         self._finished.difference_update(keys)
 
     def rows(self) -> list[dict[str, Value]]:
-        """Return the rows that count, in the order in which they were written.
+        """Return the rows that count, in the order in which targets were first recorded.
 
         Returns
         -------
@@ -111,9 +112,7 @@ class TargetLog:
         latest: dict[tuple[Value, Value], dict[str, Value]] = {}
         for values in self._read():
             row = dict(zip(self._names, values, strict=True))
-            key = (row["dataset"], row["index"])
-            latest.pop(key, None)
-            latest[key] = row
+            latest[row["dataset"], row["index"]] = row
         return list(latest.values())
 
     def table(self, *, without: Sequence[str] = ()) -> Table:
@@ -151,7 +150,7 @@ class TargetLog:
 
     def close(self) -> None:
         """Close the file, and let another run have it."""
-        self._file.close()
+        close_unflushed(self._file)
 
     def _lock(self) -> None:
         """Keep other runs away; the system ends the lock with the process."""

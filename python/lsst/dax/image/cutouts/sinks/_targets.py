@@ -115,7 +115,6 @@ def make_row(stamp: Stamp) -> dict[str, Value]:
     row
         Values by column; NaN and empty strings for what the stamp has not.
     """
-    position = stamp.position.icrs
     ref = stamp.ref
     cd = _linear_wcs(stamp)
     start = (math.nan, math.nan) if stamp.bbox is None else (stamp.bbox.x.start, stamp.bbox.y.start)
@@ -124,8 +123,8 @@ def make_row(stamp: Stamp) -> dict[str, Value]:
         "dataset": "" if ref is None else ref.id.hex,
         "dataset_type": "" if ref is None else ref.datasetType.name,
         "data_id": "" if ref is None else _plain(json.dumps(dict(ref.dataId.required), default=str)),
-        "ra": float(position.ra.deg),
-        "dec": float(position.dec.deg),
+        "ra": float(stamp.ra),
+        "dec": float(stamp.dec),
         "x": float(stamp.x),
         "y": float(stamp.y),
         "time": math.nan if stamp.time is None else float(stamp.time.tai.mjd),
