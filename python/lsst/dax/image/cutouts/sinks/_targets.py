@@ -87,9 +87,9 @@ def target_wcs(row: Row | Mapping[str, Any]) -> WCS:
     -------
     wcs
         Tangential projection about the target, for pixels of the stamp.  It is
-        the parent's WCS to first order: at half the width :math:`w` of a stamp
-        it is off by about :math:`w^2/8` times the change of the pixel scale
-        per pixel, 0.0001 pixels for 51 pixels of a wide-field camera.
+        the parent's WCS to first order: :math:`d` pixels from the target it is
+        off by about :math:`c d^2 / 2` pixels, where :math:`c` is the relative
+        change of the parent's pixel scale per pixel.
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
