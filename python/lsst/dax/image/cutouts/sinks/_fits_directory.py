@@ -80,7 +80,8 @@ class FitsDirectory(FileSink):
         """Remove half-written files, and forget stamps whose file is gone."""
         there = {file.name for file in self.path.iterdir()}
         for name in there:
-            if name.startswith(".") and name.endswith(".part"):
+            # Another sink may have its hidden folder in here.
+            if name.startswith(".") and name.endswith(".fits.part") and (self.path / name).is_file():
                 (self.path / name).unlink()
         self._log.forget(
             StampKey(str(row["dataset"]), int(row["index"]))
