@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from ..errors import InputDataError, StoreError
+from ..errors import DaxImageError, InputDataError, StoreError
 from .sources import ByteRange, SourceUsage, UnsupportedContainerError, check_ranges
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
@@ -204,6 +204,8 @@ class HttpSource:
                 self.usage.requests += 1
             try:
                 part = self._request(header)
+            except DaxImageError:
+                raise  # one of them is an OSError too
             except (urllib3.exceptions.HTTPError, OSError, _PassingError) as error:
                 failure: Exception = error
                 continue
@@ -226,17 +228,26 @@ class HttpSource:
             preload_content=False,
         )
         try:
-            self._check_status(response.status, header)
-            content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            if content_range is None:
-                raise StoreError(f"{self.name} was answered without telling which bytes: {header}.")
-            begin, last, size = (int(text) for text in content_range.groups())
-            data = response.read()
-            if not _is_answer(header, begin, last, size) or len(data) != last - begin + 1:
-                raise _PassingError(f"asked for {header}, came {begin}-{last} in {len(data)} bytes")
-            return _Part(data, size)
-        finally:
-            response.release_conn()
+            part = self._take(response, header)
+        except BaseException:
+            # What is left of the body must not be taken for the next answer;
+            # nor should it be read, for it may be the whole file.
+            response.close()
+            raise
+        response.release_conn()
+        return part
+
+    def _take(self, response: urllib3.BaseHTTPResponse, header: str) -> _Part:
+        """Read an answer, and check that it is the one to the question."""
+        self._check_status(response.status, header)
+        content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if content_range is None:
+            raise StoreError(f"{self.name} was answered without telling which bytes: {header}.")
+        begin, last, size = (int(text) for text in content_range.groups())
+        data = response.read()
+        if not _is_answer(header, begin, last, size) or len(data) != last - begin + 1:
+            raise _PassingError(f"asked for {header}, came {begin}-{last} in {len(data)} bytes")
+        return _Part(data, size)
 
     def _check_status(self, status: int, header: str) -> None:
         """Tell answers from failures, and those that pass from the others."""
