@@ -13,6 +13,7 @@ import argparse
 import gc
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -69,12 +70,24 @@ class Figure:
     """Median wall time."""
 
     seconds_peer: float
-    cpu_ratio: float
+    cpu_seconds_ours: float
+    """Median processor time, of all threads of this process."""
+
+    cpu_seconds_peer: float
 
     @property
     def ratio(self) -> float:
         """How many times as long the peer takes."""
         return self.seconds_peer / self.seconds_ours
+
+    @property
+    def cpu_ratio(self) -> float:
+        """How many times the processor time the peer takes.
+
+        Named figures are made of it: on a busy machine the wall time is that
+        of its other work.
+        """
+        return self.cpu_seconds_peer / self.cpu_seconds_ours
 
 
 def digest_arrays(arrays: Mapping[str, np.ndarray]) -> str:
@@ -114,7 +127,7 @@ class Benchmark:
         arguments = parser.parse_args(argv)
         self.quick: bool = arguments.quick
         self._json: Path | None = arguments.json
-        self._figures: list[Figure] = []
+        self._absent: set[str] = set()
         self._values: dict[str, Any] = {"quick": self.quick, "cores": os.cpu_count() or 0}
         self._values["python"] = platform.python_version()
         for name in (*VERSIONS, *versions):
@@ -130,6 +143,30 @@ class Benchmark:
             if name in self._values:
                 raise ValueError(f"{name} = {self._values[name]} is recorded already; got {value}.")
             self._values[name] = value
+
+    def has(self, module: str) -> bool:
+        """Tell whether a peer is installed; the first time, say if it is not."""
+        found = importlib.util.find_spec(module) is not None
+        if not found and module not in self._absent:
+            self._absent.add(module)
+            print(f"{module} is not installed")
+        return found
+
+    def name_figure(self, name: str, value: float, wall: float | None = None) -> None:
+        """Print and record a figure that has a name of its own.
+
+        Parameters
+        ----------
+        name
+            Name.
+        value
+            Value: a count, or made of medians of processor time.
+        wall
+            The same of wall time, for what is made of times.
+        """
+        self.note(**{name: value}, **({} if wall is None else {f"{name}_wall": wall}))
+        beside = "" if wall is None else f"  (wall time: {wall:.4g})"
+        print(f"    {name} = {value:.4g}{beside}", flush=True)
 
     def compare(self, name: str, ours: Side, peers: Sequence[Side], *, repeats: int) -> list[Figure]:
         """Time one piece of work, the sides in turn, and print a line per peer.
@@ -191,7 +228,8 @@ class Benchmark:
             peer.label,
             statistics.median(a.wall),
             statistics.median(b.wall),
-            statistics.median(b.cpu) / statistics.median(a.cpu),
+            statistics.median(a.cpu),
+            statistics.median(b.cpu),
         )
         key = f"{name}_vs_{peer.label}"
         self.note(
@@ -207,7 +245,6 @@ class Benchmark:
                 f"{key}_cpu_ratio": figure.cpu_ratio,
             }  # type: ignore[arg-type]
         )
-        self._figures.append(figure)
         milliseconds = [f"{1e3 * value:.1f}" for value in (figure.seconds_ours, figure.seconds_peer)]
         ratios = [f"{value:.2f}" for value in (figure.ratio, figure.cpu_ratio)]
         self._print_row(name, peer.label, *milliseconds, *ratios, str(len(a.wall)))

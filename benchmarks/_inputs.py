@@ -8,12 +8,13 @@ so its pixels compress a little less well.
 
 from __future__ import annotations
 
-__all__ = ("DATA_ID", "make_repository")
+__all__ = ("DATASET_TYPES", "DATA_ID", "add_series", "make_repository")
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from lsst.daf.butler import Butler, Config, DatasetType
+from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 
 from lsst.dax.image.simulation import SurveyConfig
 from lsst.dax.image.simulation._coadd import make_deep_coadd
@@ -26,9 +27,10 @@ from lsst.dax.image.simulation._visit_plan import make_visit_plans
 DATA_ID = {"instrument": "BenchCam", "detector": 0}
 RUN = "benchmark"
 FORMATTER = "lsst.images.formatters.GenericFormatter"
+DATASET_TYPES = ("visit_image", "visit_image_lossy", "deep_coadd")
 
 
-def make_repository(root: Path, *, quick: bool) -> Butler:
+def make_repository(root: Path, *, quick: bool, dataset_types: Sequence[str] = DATASET_TYPES) -> Butler:
     """Make a repository of one visit image, stored in two ways, and a coadd.
 
     Parameters
@@ -37,6 +39,8 @@ def make_repository(root: Path, *, quick: bool) -> Butler:
         Where to make it.
     quick
         Whether to make images of a megapixel, not of 16 and 11.
+    dataset_types
+        Which of them.
 
     Returns
     -------
@@ -57,22 +61,70 @@ def make_repository(root: Path, *, quick: bool) -> Butler:
     )
     with Butler.from_config(str(root), writeable=True, run=RUN) as butler:
         instrument = {"name": DATA_ID["instrument"], "class_name": "none", "visit_max": 1, "exposure_max": 1}
-        butler.registry.insertDimensionData("instrument", instrument | {"detector_max": 1})
-        detector = {"instrument": DATA_ID["instrument"], "id": DATA_ID["detector"], "full_name": "R00_S00"}
-        butler.registry.insertDimensionData("detector", detector)
+        butler.registry.insertDimensionData("instrument", instrument | {"detector_max": 1000})
+        _insert_detectors(butler, [0])
         truth, plans = make_truth(config), make_visit_plans(config)
         plan = next(plan for plan in plans if plan.band == "i")
         image = make_visit_image(config, plan, 0, make_detector_scene(config, truth, plan, 0))
-        patch = config.sky_map.find_patch(config.center_position, tract=config.tract)
-        coadd = make_deep_coadd(config, truth, band="i", patch=patch, plans=plans)
-        datasets = {
-            "visit_image": ("VisitImage", image),
-            "visit_image_lossy": ("VisitImage", image),
-            "deep_coadd": ("CellCoadd", coadd),
-        }
-        for name, (storage_class, dataset) in datasets.items():
+        for name in dataset_types:
+            storage_class = "CellCoadd" if name == "deep_coadd" else "VisitImage"
             dimensions = ("instrument", "detector")
             dataset_type = DatasetType(name, dimensions, storage_class, universe=butler.dimensions)
             butler.registry.registerDatasetType(dataset_type)
-            butler.put(dataset, name, DATA_ID)
+            if name == "deep_coadd":
+                patch = config.sky_map.find_patch(config.center_position, tract=config.tract)
+                coadd = make_deep_coadd(config, truth, band="i", patch=patch, plans=plans)
+                butler.put(coadd, name, DATA_ID)
+            else:
+                butler.put(image, name, DATA_ID)
     return Butler.from_config(str(root), collections=RUN)
+
+
+def add_series(root: Path, count: int) -> Butler:
+    """Add the visit image many times more, for one position in many images.
+
+    Each is a dataset of its own, with a file of its own name and a UUID of its
+    own; all files are hard links to the same bytes, so that a hundred of them
+    take no room and are in the page cache together.
+
+    Parameters
+    ----------
+    root
+        Repository from `make_repository`.
+    count
+        Number of datasets to add, as detectors 1, 2, ...
+
+    Returns
+    -------
+    butler
+        Butler that finds them.
+    """
+    with Butler.from_config(str(root), writeable=True, run=RUN) as butler:
+        detectors = range(1, count + 1)
+        _insert_detectors(butler, detectors)
+        first = butler.find_dataset("visit_image", DATA_ID)
+        path = butler.getURI(first)
+        files = [
+            FileDataset(
+                path,
+                [
+                    DatasetRef(
+                        first.datasetType,
+                        butler.registry.expandDataId(DATA_ID | {"detector": detector}),
+                        RUN,
+                    )
+                ],
+                formatter=FORMATTER,
+            )
+            for detector in detectors
+        ]
+        butler.ingest(*files, transfer="hardlink")
+    return Butler.from_config(str(root), collections=RUN)
+
+
+def _insert_detectors(butler: Butler, numbers: Sequence[int]) -> None:
+    rows = [
+        {"instrument": DATA_ID["instrument"], "id": number, "full_name": f"D{number:03}"}
+        for number in numbers
+    ]
+    butler.registry.insertDimensionData("detector", *rows)

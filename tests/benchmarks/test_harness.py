@@ -69,6 +69,33 @@ def test_a_figure_follows_from_the_raw_timings(clock: Clock, tmp_path: Path) -> 
     assert values["cut_vs_peer_digest_ours"] == values["cut_vs_peer_digest_peer"]
 
 
+def test_named_figures_are_made_of_processor_time(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "figures.json"
+    bench = Benchmark("Title.", ["--json", str(path)])
+    # Waiting takes wall time alone: of each two seconds of the peer one.
+    cpu = iter([0.0, 1.0, 0.0, 3.0] * 2)
+    monkeypatch.setattr(_harness.time, "process_time", lambda: next(cpu))
+    (figure,) = bench.compare("cut", clock.side("ours", 2.0), [clock.side("peer", 10.0)], repeats=1)
+    assert (figure.cpu_ratio, figure.ratio) in {(3.0, 5.0), (1 / 3, 5.0)}
+    bench.name_figure("speedup", figure.cpu_ratio, figure.ratio)
+    bench.name_figure("rounds", 4)
+    values = read_json(bench, path)
+    assert (values["speedup"], values["speedup_wall"], values["rounds"]) == (figure.cpu_ratio, 5.0, 4)
+    assert "rounds_wall" not in values
+    assert "rounds = 4" in capsys.readouterr().out
+
+
+def test_an_absent_peer_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Benchmark("Title.", [])
+    capsys.readouterr()
+    assert bench.has("json")
+    assert not bench.has("no_such_module")
+    assert not bench.has("no_such_module")
+    assert capsys.readouterr().out == "no_such_module is not installed\n"
+
+
 def test_the_json_file_is_flat(clock: Clock, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     bench = Benchmark("Title.", ["--quick", "--json", str(path)])
