@@ -1,8 +1,9 @@
 """Cut from damaged files, and judge what came back.
 
-The verdict on a damaged file never depends on what an undamaged one holds:
 `lsst.images` (for plain FITS files, astropy) reads the same damaged file, and
-either the cutout has the very pixels that it finds, or there is none.
+either the cutout has the very pixels that it finds, or there is none.  Damage
+that the cutout does not touch may stop the reference reader alone; then the
+pixels must be those of the undamaged file.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Verdict(enum.StrEnum):
 
     SAME = enum.auto()
     """The pixels that the reference reader finds."""
+
+    CORRECT = enum.auto()
+    """The pixels of the undamaged file, which the reference reader does not
+    find in the damaged one."""
 
     REFUSED = enum.auto()
     """`InputDataError`; the reference reader fails too, or was not asked."""
@@ -228,6 +233,22 @@ def _judge_request_error(
 
 
 def compare(
+    image: Image | Mask | MaskedImage, source: Source, path: Path, detail: Detail
+) -> tuple[Verdict, str]:
+    """Compare with the reference reader's pixels, else with the undamaged ones."""
+    verdict, explanation = _compare(image, source, path, detail)
+    if verdict is Verdict.SAME:
+        return verdict, explanation
+    sound = path.with_name(f"sound_{path.name}")
+    sound.write_bytes(source.data)
+    try:
+        is_correct = _compare(image, source, sound, detail)[0] is Verdict.SAME
+    finally:
+        sound.unlink()
+    return (Verdict.CORRECT if is_correct else verdict), explanation
+
+
+def _compare(
     image: Image | Mask | MaskedImage, source: Source, path: Path, detail: Detail
 ) -> tuple[Verdict, str]:
     """Compare pixels, their places on the sky and their meaning."""

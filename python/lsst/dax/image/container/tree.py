@@ -207,7 +207,7 @@ def parse_tree(schema_url: str, json: bytes) -> PixelTree:
         model = model_type.model_validate_json(json)
     except ArchiveReadError as error:
         raise UnsupportedContainerError(f"The JSON tree is of another time: {error}") from error
-    except (pydantic.ValidationError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+    except (pydantic.ValidationError, *_NO_MAP, RecursionError) as error:
         # The first lines name the place; the rest repeats the whole input.
         lines = str(error).splitlines()[:3]
         raise InputDataError(f"The JSON tree contradicts schema {url[1]}: {' '.join(lines)}") from error

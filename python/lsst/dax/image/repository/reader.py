@@ -197,6 +197,8 @@ class DatasetReader:
         """
         if self.is_single_plane:
             return self.read_image(bbox)
+        if self._container is not None:
+            check_primary_counts(self._uri)
         try:
             image: MaskedImage = fetch_dataset(self._butler, self._ref, bbox=bbox)
         except InputDataError as error:
@@ -381,6 +383,7 @@ def _open_container(ref: DatasetRef, uri: ResourcePath, stack: ExitStack) -> Con
     try:
         source = open_source(uri)
         stack.callback(source.close)
+        source.name = f"{name_dataset(ref)} in {source.name}"
         key = (ref.id, source.identity if uri.isLocal else None)
         container = ContainerReader(source, _LAYOUTS.get(key, lambda: read_layout(source)))
     except UnsupportedContainerError:
