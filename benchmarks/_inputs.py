@@ -8,7 +8,7 @@ so its pixels compress a little less well.
 
 from __future__ import annotations
 
-__all__ = ("DATASET_TYPES", "DATA_ID", "add_series", "make_repository")
+__all__ = ("DATASET_TYPES", "DATA_ID", "RUN", "add_series", "make_repository")
 
 import dataclasses
 from collections.abc import Sequence

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ("STAMP_SIZE", "compare_series", "compare_stamps", "fetch_series_lsst_images", "planes_of_stamps")
+__all__ = (
+    "STAMP_SIZE",
+    "compare_series",
+    "compare_stamps",
+    "fetch_series_lsst_images",
+    "find_series",
+    "planes_of_stamps",
+    "stacked",
+)
 
 from collections.abc import Sequence
 from typing import Any
