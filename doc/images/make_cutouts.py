@@ -23,7 +23,8 @@ def main() -> None:
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102  # our own README
-    cutout, star, color = (Image.open(name).convert("RGB") for name in ("cutout.png", "star.png", "color.png"))
+    names_of_files = ("cutout.png", "star.png", "color.png")
+    cutout, star, color = (Image.open(name).convert("RGB") for name in names_of_files)
     # The gallery has nine stamps in rows of six: the colour picture goes below
     # the second half of its first row.
     left, top = cutout.width + round(0.47 * star.width), star.height // 2 + MARGIN

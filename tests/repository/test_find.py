@@ -13,13 +13,13 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from lsst.daf.butler import Butler, DatasetRef, Timespan
+from lsst.images import Box
 from tests.support.dp2 import COADD_ID, open_dp2
 
 from lsst.dax.image.errors import DatasetNotFoundError, RequestError
 from lsst.dax.image.geometry import CircleStencil, PolygonStencil
 from lsst.dax.image.repository import find_by_uuid, find_dataset, find_datasets
 from lsst.dax.image.simulation import MiniSurvey
-from lsst.images import Box
 
 
 def all_visit_images(butler: Butler) -> list[DatasetRef]:

@@ -21,7 +21,7 @@ import numpy as np
 import starlink.Ast
 
 from lsst.daf.butler import DatasetRef
-from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
+from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection, VisitImage
 from lsst.images.cells import CellCoadd
 from lsst.images.serialization import ArchiveReadError, open_archive
 from lsst.resources import ResourcePath
@@ -41,6 +41,9 @@ from .fetch import fetch_dataset, fetch_uri, name_dataset
 from .protocol import LocatesDatasets, ReadsDatasets
 
 _UNREADABLE = (ArchiveReadError, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+_ALWAYS_ON_SKY = (VisitImage, CellCoadd)
+"""Types that are not without a sky projection, unless the file is damaged."""
 
 _LAYOUTS = LayoutCache()
 """Where everything is in the files that this process read last."""
@@ -114,7 +117,9 @@ class DatasetReader:
             sky_projection = fetch_dataset(self._butler, self._parent.makeComponentRef("sky_projection"))
             bbox = fetch_dataset(self._butler, self._parent.makeComponentRef("bbox"))
         if sky_projection is None:
-            raise UnsupportedProductError(f"{name_dataset(self._parent)} has no sky projection.")
+            is_damage = issubclass(self._parent.datasetType.storageClass.pytype, _ALWAYS_ON_SKY)
+            error = InputDataError if is_damage else UnsupportedProductError
+            raise error(f"{name_dataset(self._parent)} has no sky projection.")
         _check_projection(sky_projection, bbox, self._parent)
         return ImageGeometry(sky_projection, bbox)
 
