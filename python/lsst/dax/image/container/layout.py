@@ -29,8 +29,8 @@ _MAX_HEADER = 2**24
 _MAX_SECTION = 2**28
 _MAX_HDUS = 10**5
 _FORMAT_VERSION = 1
-_PRIMARY_KEYWORDS = ("SIMPLE", "FMTVER", "DATAMODL", "INDXADDR", "INDXSIZE", "JSONADDR", "JSONSIZE")
-_TABLE_KEYWORDS = ("XTENSION", "NAXIS1", "NAXIS2", "PCOUNT", "TFIELDS", "THEAP", "TFORM1", "TTYPE1")
+_PRIMARY_KEYWORDS = ("NAXIS", "FMTVER", "DATAMODL", "INDXADDR", "INDXSIZE", "JSONADDR", "JSONSIZE")
+_TABLE_KEYWORDS = ("XTENSION", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "TFIELDS", "THEAP", "TFORM1", "TTYPE1")
 _INDEX_COLUMNS = ("EXTNAME", "EXTVER", "XTENSION", "ZIMAGE", "HDRADDR", "DATADDR", "DATSIZE")
 _INDEX_FORMS = {"J": ">i4", "L": "S1", "K": ">i8"}
 _TEXT_FORM = re.compile(r"(\d{0,6})A(\d{0,6})$")
@@ -207,6 +207,9 @@ def _check_primary(values: Mapping[str, CardValue]) -> str:
             f"A file of DATAMODL = {schema_url!r}, FMTVER = {version!r} is not known; FMTVER = "
             f"{_FORMAT_VERSION} is."
         )
+    if values.get("NAXIS") != 0:
+        # No pixels are here; and other readers make a list of the axes.
+        raise InputDataError(f"The primary header has NAXIS = {values.get('NAXIS')!r}, which must be 0.")
     return schema_url
 
 
@@ -240,9 +243,11 @@ def _table(data: bytes, source: ByteSource) -> tuple[dict[str, int], Mapping[str
             raise InputDataError(f"{source.name} has a table with {keyword} = {value!r}.")
         sizes[keyword] = value
     needed = sizes["NAXIS1"] * sizes["NAXIS2"] + sizes["PCOUNT"]
-    if values.get("XTENSION") != "BINTABLE" or needed > len(data) - end:
+    kind = (values.get("XTENSION"), values.get("NAXIS"))
+    if kind != ("BINTABLE", 2) or needed > len(data) - end:
         raise InputDataError(
-            f"{source.name} has a {values.get('XTENSION')!r} that needs {needed} of {len(data) - end} bytes."
+            f"{source.name} has an HDU of XTENSION, NAXIS = {kind} that needs {needed} of {len(data) - end} "
+            f"bytes, where a table should be."
         )
     return sizes, values, end
 
