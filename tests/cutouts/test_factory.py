@@ -20,7 +20,7 @@ from tests.support.dp2 import CENTER, COADD_ID, COLLECTION, open_dp2
 
 from lsst.dax.image.cutouts import projection_finders, stencils
 from lsst.dax.image.cutouts.factory import CutoutMode, ImageCutoutFactory
-from lsst.dax.image.errors import MissingPsfError, RequestError
+from lsst.dax.image.errors import InvalidRegionError, MissingPsfError, RequestError
 from lsst.dax.image.repository import find_datasets
 
 POINT = lsst.sphgeom.LonLat.fromDegrees(CENTER.ra.deg, CENTER.dec.deg)
@@ -131,6 +131,11 @@ def test_no_overlap_is_a_value_error(factory: ImageCutoutFactory, ref: DatasetRe
     far = stencils.SkyCircle(lsst.sphgeom.LonLat.fromDegrees(10, 10), RADIUS, clip=True)
     with pytest.raises(ValueError, match="CIRCLE 10"):
         factory.extract_ref(far, ref)
+
+
+def test_a_list_of_stencils_is_refused(factory: ImageCutoutFactory, ref: DatasetRef) -> None:
+    with pytest.raises(InvalidRegionError, match=r"One SkyStencil .* got \[SkyCircle"):
+        factory.extract_ref([CIRCLE], ref)  # type: ignore[arg-type]
 
 
 def test_an_unknown_component_is_named(factory: ImageCutoutFactory, ref: DatasetRef) -> None:

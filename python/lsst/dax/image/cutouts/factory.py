@@ -21,7 +21,7 @@ from lsst.daf.butler import DatasetRef
 from lsst.images import Image, Mask, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import internal_errors_reported
+from ..errors import InvalidRegionError, internal_errors_reported
 from ..geometry import PixelStencil
 from ..repository import ButlerLike, find_by_uuid, find_dataset, opened_dataset
 from ._cutout import OUTSIDE_STENCIL, Cutout
@@ -187,7 +187,14 @@ class ImageCutoutFactory:
         -------
         extraction
             The cutout; its mask does not show the stencil yet.
+
+        Raises
+        ------
+        InvalidRegionError
+            Raised if this is not one stencil, but a list of them.
         """
+        if not isinstance(stencil, SkyStencil):
+            raise InvalidRegionError(f"One SkyStencil can be cut at a time; got {stencil!r}.")
         with internal_errors_reported(f"Cutting {stencil} out of {ref.datasetType.name} {ref.id}"):
             pixels = stencil.to_pixels(*self.projection_finder(ref, self.butler))
             with opened_dataset(self.butler, ref) as reader:
