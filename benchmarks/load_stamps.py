@@ -141,7 +141,7 @@ def measure(bench: Benchmark, root: Path, *, users: int, visits: int, repeats: i
             }  # type: ignore[arg-type]
         )
         print(
-            f"{users:3} users x {visits:3} visits  {side:11} last user after {statistics.median(last):6.2f} s,"
+            f"{users:3} users x {visits:3} visits  {side:11} last user: {statistics.median(last):6.2f} s,"
             f" {statistics.median(cpu):7.2f} s of processor time, {1e3 * per_stamp[side]:7.2f} ms per stamp",
             flush=True,
         )
