@@ -113,6 +113,7 @@ def test_plain_fits_files_are_left_to_the_other_reader(tmp_path: Path) -> None:
         (b"FMTVER  =                    1", b"FMTVER  =                    2", "FMTVER = 2 is not known"),
         (b'"fits:IMAGE"', b'"ndf: IMAGE"', "ndf: IMAGE"),
         (b"'GZIP_2  '", b"'PLIO_1  '", "MASK is compressed with 'PLIO_1'"),
+        (b"GCOUNT  =                    1", b"GCOUNT  =                    2", "GCOUNT = 2"),
     ],
 )
 def test_unusual_files_are_left_to_the_other_reader(old: bytes, new: bytes, message: str, path: Path) -> None:
@@ -130,6 +131,9 @@ def test_unusual_files_are_left_to_the_other_reader(old: bytes, new: bytes, mess
         (b'fits:IMAGE","shape":[120,150]', b'fits:IMAGE","shape":[120,151]', "cover different pixels"),
         (b"ZTILE1  =                   47", b"ZTILE1  =                    0", r"tiles of shape \(32, 0\)"),
         (b"ZDITHER0=                 9990", b"ZDITHER0=                    0", "ZDITHER0 = 0, which must"),
+        (b"NAXIS   =                    0", b"NAXIS   =           4294967296", "NAXIS = 4294967296"),
+        (b"ZDITHER0", b"ZDITHERX", "ZDITHER0 = 0, which must"),
+        (b"'1PB(", b"'1PB\xff", "characters that none may have"),
         (b'"fits:VARIANCE"', b'"fits:VARIANCX"', "no HDU VARIANCX,1"),
         (b'{"schema_version"', b"{'schema_version'", "contradicts schema masked_image"),
     ],

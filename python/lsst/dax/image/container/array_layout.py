@@ -174,7 +174,7 @@ def parse_array_header(
         Raised if the pixels are stored in a way that is not read here.
     """
     values = read_cards(split_cards(header), _KEYWORDS)
-    for keyword, usual in (("BSCALE", 1), ("BZERO", 0), ("BLANK", None), ("ZMASKCMP", None)):
+    for keyword, usual in (("BSCALE", 1), ("BZERO", 0), ("BLANK", None), ("ZMASKCMP", None), ("GCOUNT", 1)):
         if values.get(keyword, usual) != usual:
             raise UnsupportedContainerError(f"{reference.name} has {keyword} = {values[keyword]}.")
     compressed = values.get("ZIMAGE") is True
@@ -300,7 +300,7 @@ def _parse_quantization(
     if layout.dtype.kind != "f":
         raise UnsupportedContainerError(f"{layout.name} has quantized pixels of {layout.dtype}.")
     dither = _DITHERS.get(str(values.get("ZQUANTIZ", "NO_DITHER")))
-    seed = _integer(values, "ZDITHER0", 1)
+    seed = _integer(values, "ZDITHER0", 0)
     if dither is None:
         raise UnsupportedContainerError(f"{layout.name} has ZQUANTIZ = {values['ZQUANTIZ']!r}.")
     if dither is not Dither.NONE and not 1 <= seed <= 10000:

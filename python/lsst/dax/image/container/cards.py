@@ -34,7 +34,7 @@ _HIERARCH = b"HIERARCH "
 _STANDARD_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}$")
 # Some keyword characters outside the standard are harmless after HIERARCH.
 _LONG_KEYWORD = re.compile(r"[!-<>-~]+( [!-<>-~]+)*$")
-_COMMENTARY = frozenset((b"COMMENT ", b"HISTORY ", b"        ", b"CONTINUE"))
+_PRINTABLE = re.compile(rb"[ -~]*\Z")
 _STRING = re.compile(rb" *'((?:[^']|'')*)' *(?:/.*)?$")
 _OTHER = re.compile(rb" *([^/ ]*) *(?:/.*)?$")
 _INTEGER = re.compile(rb"[+-]?\d+$")
@@ -77,7 +77,14 @@ def split_cards(header: bytes) -> list[bytes]:
     -------
     cards
         80 bytes each, without the END card and what follows it.
+
+    Raises
+    ------
+    InputDataError
+        Raised if there are characters that FITS has not in a header.
     """
+    if not _PRINTABLE.match(header):
+        raise InputDataError(f"A FITS header of {len(header)} bytes has characters that none may have.")
     cards = [header[start : start + CARD_SIZE] for start in range(0, len(header), CARD_SIZE)]
     return cards[: cards.index(_END)] if _END in cards else cards
 

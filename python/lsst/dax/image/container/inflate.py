@@ -78,6 +78,6 @@ def _inflate_carefully(data: memoryview, length: int) -> bytes:
         content = stream.decompress(data, length + 1)
     except zlib.error as error:
         raise InputDataError(f"A tile of {len(data)} bytes is no gzip stream: {error}") from error
-    if len(content) == length and not stream.eof:
-        raise InputDataError(f"A tile of {len(data)} bytes is a gzip stream without an end.")
+    if len(content) == length and (not stream.eof or stream.unused_data.strip(b"\0")):
+        raise InputDataError(f"A tile of {len(data)} bytes is no gzip stream that ends where it does.")
     return content

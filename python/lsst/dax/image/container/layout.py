@@ -272,6 +272,9 @@ def _parse_index(data: bytes, source: ByteSource) -> tuple[HduEntry, ...]:
             f"{source.name} has an index of {count} rows of {sizes['NAXIS1']} bytes with columns {fields}."
         )
     rows: list[Any] = np.frombuffer(data, row, count=count, offset=start).tolist()
+    kinds = {row[2].strip() for row in rows}
+    if not kinds <= {b"IMAGE", b"BINTABLE"}:
+        raise InputDataError(f"{source.name} has an index with HDUs that are {kinds}.")
     return tuple(
         HduEntry(name.decode("latin-1").strip().upper(), version, header, address, size)
         for name, version, _, _, header, address, size in rows
