@@ -57,6 +57,7 @@ from lsst.daf.butler import Butler
 from lsst.resources import ResourcePath
 
 from lsst.dax.image.container import Compression
+from lsst.dax.image.container.inflate import INFLATE_LIBRARY
 from lsst.dax.image.cutouts import fetch_cutout
 from lsst.dax.image.repository import find_dataset
 
@@ -111,6 +112,12 @@ def compare_cutouts(bench: Benchmark, butler: Butler, folder: Path, dataset_type
         ]
         (figure,) = bench.compare(f"{name}_{suffix}", sides[0], sides[1:], repeats=repeats)
         name_speedup(bench, f"{speedup}_{suffix}", figure)
+    warm = [
+        make_side(task, folder, label, write, warm=True)
+        for label, write in (("ours", write_ours), ("lsst_images", write_lsst_images))
+    ]
+    (figure,) = bench.compare(f"{name}_warm", warm[0], warm[1:], repeats=repeats)
+    name_speedup(bench, f"{speedup}_warm", figure)
 
 
 def name_speedup(bench: Benchmark, name: str, figure: Figure) -> None:
@@ -152,6 +159,8 @@ def unlink(path: Path) -> None:
 def main() -> int:
     """Run the benchmark; return the exit code."""
     bench = Benchmark(__doc__ or "", versions=("fitsio", "astrocut"))
+    bench.note(inflate_library=INFLATE_LIBRARY)
+    print(f"tiles are inflated by {INFLATE_LIBRARY}")
     with tempfile.TemporaryDirectory(prefix="dax-image-bench-") as name:
         folder = Path(name)
         root = folder / "repo"
