@@ -196,9 +196,9 @@ def parse_array_header(
                 f"has {data_size} bytes."
             )
         return layout, None
-    kind = (values.get("XTENSION"), values.get("NAXIS"))
-    if kind != ("BINTABLE", 2):
-        raise InputDataError(f"{reference.name} is compressed, but has XTENSION, NAXIS = {kind}.")
+    kind = tuple(values.get(keyword) for keyword in ("XTENSION", "BITPIX", "NAXIS"))
+    if kind != ("BINTABLE", 8, 2):
+        raise InputDataError(f"{reference.name} is compressed, but has XTENSION, BITPIX, NAXIS = {kind}.")
     tiles, table_size = _parse_tiling(layout, values)
     return dataclasses.replace(layout, tiles=tiles), (data, data + table_size)
 
