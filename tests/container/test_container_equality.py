@@ -20,6 +20,7 @@ from tests.support.containers import (
     random_boxes,
     write_flavour,
 )
+from tests.support.dp2 import COADD_ID, open_dp2
 
 from lsst.dax.image.container import UnsupportedContainerError, open_container
 from lsst.dax.image.errors import NoCoverageError, UnsupportedProductError
@@ -126,3 +127,15 @@ def test_products_of_the_pipelines(name: str, mini_butler: Butler) -> None:
         assert reader.sky_projection.show() == archive.get_component("sky_projection").show()
         for box in random_boxes(12, rng, reader.bbox):
             assert_same(reader.read_masked_image(box), archive.get_component("masked_image", bbox=box))
+
+
+def test_a_real_coadd(tmp_path: Path) -> None:
+    butler = open_dp2(tmp_path)
+    ref = butler.find_dataset("deep_coadd", COADD_ID)
+    path = butler.getURI(ref).ospath
+    with open_container(path) as reader, open_archive(path) as archive:
+        assert reader.kind == "cell_coadd"
+        assert reader.sky_projection.show() == archive.get_component("sky_projection").show()
+        for box in random_boxes(20, np.random.default_rng(9), reader.bbox):
+            assert_same(reader.read_masked_image(box), archive.get_component("masked_image", bbox=box))
+    butler.close()

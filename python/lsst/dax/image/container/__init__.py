@@ -3,6 +3,7 @@
 from ._counts import *
 from .header import *
 from .layout import *
+from .layout_cache import *
 from .plain_fits import *
 from .reader import *
 from .sources import *

@@ -15,7 +15,8 @@ from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
 from lsst.resources import ResourcePathExpression
 
 from .array_reader import PLANES, ArrayReader
-from .layout import LayoutCache, read_layout
+from .layout import read_layout
+from .layout_cache import LayoutCache
 from .sources import open_source
 
 
