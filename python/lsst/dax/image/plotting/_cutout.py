@@ -49,8 +49,8 @@ def plot_cutout(
         sequence shows none.  `None` takes those of `DEFAULT_MASK_PLANES` that
         any pixel has.  The legend gives the number of pixels of each.
     axes
-        astropy ``WCSAxes`` to draw into, whose projection is replaced; `None`
-        makes a new figure.
+        Axes of astropy's class ``WCSAxes`` to draw into, whose projection is
+        replaced; `None` makes a new figure.
     title
         Text above the picture; `None` takes dataset type and data ID.
     stretch

@@ -41,7 +41,7 @@ def prepare_sky_axes(axes: Axes | None, sky_projection: SkyProjection[Any], bbox
     Returns
     -------
     axes
-        astropy ``WCSAxes``.  They evaluate the projection itself, not a FITS
+        The ``WCSAxes`` of astropy.  They evaluate the projection itself, not a FITS
         approximation of it.
 
     Raises
