@@ -88,11 +88,9 @@ def with_card(data: bytes, start: int, stop: int, keyword: str, value: str) -> b
 def test_an_absurd_number_of_axes_is_refused_at_once(visit: Source, tmp_path: Path) -> None:
     # astropy alone makes a list of that many axes first.
     data = with_card(visit.data, 0, visit.layout.hdus[0].data, "NAXIS", str(2**62))
-    sound = cut(visit, visit.data, tmp_path / "sound.fits", detail=Detail.IMAGE)
-    # The reader of tiles does not need the primary header's axes.
-    np.testing.assert_array_equal(cut(visit, data, tmp_path / "axes.fits", detail=Detail.IMAGE), sound)
-    with pytest.raises(InputDataError, match=f"NAXIS = {2**62}, but FITS has at most 999"):
-        cut(visit, data, tmp_path / "axes.fits", detail=Detail.FULL)
+    for detail in Detail:
+        with pytest.raises(InputDataError, match=f"NAXIS = {2**62}"):
+            cut(visit, data, tmp_path / "axes.fits", detail=detail)
     with pytest.raises(InputDataError, match=f"NAXIS = {2**62}, but FITS has at most 999"):
         read_primary_header(tmp_path / "axes.fits")
 
