@@ -134,6 +134,12 @@ def test_files_without_a_celestial_image_say_what_they_have(tmp_path: Path) -> N
         read_plain_image(tmp_path / "none.fits")
 
 
+def test_a_wcs_with_impossible_numbers_is_refused(tmp_path: Path) -> None:
+    path = write_plain(tmp_path / "plain.fits", np.zeros((4, 6), dtype=np.float32), CRVAL1=1e308)
+    with pytest.raises(InputDataError, match=r"impossible numbers: \[1e\+308"):
+        read_plain_image(path)
+
+
 @pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
 @pytest.mark.parametrize(
     "content", [b"", b"not a FITS file", b"SIMPLE  =                    T", b"\x1f\x8b zip"]

@@ -19,6 +19,7 @@ from ..errors import InputDataError, NoCoverageError
 from .header import opened_fits
 from .wcs import make_sky_projection
 
+_MAX_WCS_NUMBER = 1e12
 _IMAGES = (astropy.io.fits.PrimaryHDU, astropy.io.fits.ImageHDU, astropy.io.fits.CompImageHDU)
 
 
@@ -144,6 +145,9 @@ def _make_wcs(
         wcs.wcs.set()
     except (WcsError, ValueError, KeyError) as error:
         raise InputDataError(f"{uri} has a WCS that cannot be used: {error}") from error
+    numbers = np.concatenate([wcs.wcs.crval, wcs.wcs.crpix])
+    if not np.all(np.abs(numbers) < _MAX_WCS_NUMBER):  # AST crashes on angles such as 1e308
+        raise InputDataError(f"{uri} has a WCS with impossible numbers: {numbers.tolist()}.")
     return wcs
 
 
