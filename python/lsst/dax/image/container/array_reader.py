@@ -19,7 +19,7 @@ from lsst.images import Box, MaskSchema, SkyProjection
 from ..errors import InputDataError, NoCoverageError, UnsupportedProductError
 from .array_layout import ArrayLayout
 from .bulk import read_box_arrays
-from .header import _STRUCTURAL
+from .header import keep_observation
 from .layout import ContainerLayout, read_layout
 from .mask_planes import unpack_mask
 from .sources import ByteSource, read_coalesced
@@ -129,12 +129,7 @@ class ArrayReader:
             Raised if a card is unusable.
         """
         try:
-            header = astropy.io.fits.Header()
-            for card in astropy.io.fits.Header.fromstring(self._layout.primary).cards:
-                if not _STRUCTURAL.match(card.keyword):
-                    _ = card.value  # astropy parses a card when it is looked at
-                    header.append(card, bottom=True)
-            return header
+            return keep_observation(astropy.io.fits.Header.fromstring(self._layout.primary))
         except (ValueError, TypeError, astropy.io.fits.VerifyError) as error:
             raise InputDataError(f"{self._source.name} has an unusable primary header: {error}") from error
 

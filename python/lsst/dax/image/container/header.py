@@ -78,15 +78,35 @@ def read_primary_header(uri: ResourcePathExpression) -> astropy.io.fits.Header:
         Raised if the file is missing or its primary header is unusable.
     """
     with opened_fits(uri) as hdus:
-        header = hdus[0].header
-        has_pixels = header.get("NAXIS", 0) > 0
-        kept = astropy.io.fits.Header()
-        for card in header.cards:
-            if _STRUCTURAL.match(card.keyword) or (has_pixels and _PIXEL_GRID.match(card.keyword)):
-                continue
-            _ = card.value  # astropy parses a card when it is looked at
-            kept.append(card, bottom=True)
-        return kept
+        return keep_observation(hdus[0].header)
+
+
+def keep_observation(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
+    """Return the cards of a primary header that describe the observation.
+
+    Parameters
+    ----------
+    header
+        Whole primary header.
+
+    Returns
+    -------
+    kept
+        Header without the cards that `read_primary_header` leaves out.
+
+    Raises
+    ------
+    VerifyError
+        Raised by astropy if a card is unusable.
+    """
+    has_pixels = header.get("NAXIS", 0) > 0
+    kept = astropy.io.fits.Header()
+    for card in header.cards:
+        if _STRUCTURAL.match(card.keyword) or (has_pixels and _PIXEL_GRID.match(card.keyword)):
+            continue
+        _ = card.value  # astropy parses a card when it is looked at
+        kept.append(card, bottom=True)
+    return kept
 
 
 @contextmanager
