@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("make_amplifiers", "make_detector", "make_exposure")
 
+import functools
 from typing import Any, cast
 
 import astropy.units as u
@@ -13,6 +14,8 @@ from lsst.images import Box
 from lsst.images.cameras import (
     Amplifier,
     AmplifierRawGeometry,
+    CameraFrameSet,
+    CameraFrameSetSerializationModel,
     Detector,
     DetectorAttributes,
     DetectorType,
@@ -22,7 +25,10 @@ from lsst.images.cameras import (
 
 from lsst.dax.image.recreation.isr import AmplifierState, ExposureInfo, IsrExposure
 
-CORNERS = {"E2V": {1: ReadoutCorner.UR, 0: ReadoutCorner.LL}, "ITL": {1: ReadoutCorner.UR, 0: ReadoutCorner.LR}}
+CORNERS = {
+    "E2V": {1: ReadoutCorner.UR, 0: ReadoutCorner.LL},
+    "ITL": {1: ReadoutCorner.UR, 0: ReadoutCorner.LR},
+}
 
 
 def make_amplifiers(
@@ -89,8 +95,31 @@ def make_detector(physical_type: str = "E2V", **layout: Any) -> Detector:
         pixel_size=0.01,
         physical_type=physical_type,
     )
-    # No step looks at the camera's frames.
-    return Detector(attributes, amplifiers, cast("Any", None))
+    return Detector(attributes, amplifiers, _make_frames(94, width=width, height=height))
+
+
+@functools.cache
+def _make_frames(detector: int, *, width: int, height: int) -> CameraFrameSet:
+    """Return the frames of a camera of one detector, whose pixels are 0.01 mm."""
+    limits = "".join(
+        f"Ax{axis} =\nBegin Axis\nTop = {size - 1}\nBottom = 0\nEnd Axis\n"
+        for axis, size in ((1, width), (2, height))
+    )
+    frames = [
+        f'Frm{number} =\nBegin Frame\nIdent = "{ident}"\nIsA Object\nNaxes = 2\n{axes}End Frame'
+        for number, (ident, axes) in enumerate(
+            (("FOCAL_PLANE", ""), ("FIELD_ANGLE", ""), (f"DETECTOR_{detector:03d}", limits)), start=1
+        )
+    ]
+    maps = [
+        f"Map{number} =\nBegin ZoomMap\nNin = 2\nIsA Mapping\nZoom = {zoom}\nEnd ZoomMap"
+        for number, zoom in ((2, 1e-4), (3, 100.0))
+    ]
+    text = "\n".join(
+        ["Begin FrameSet", "Nframe = 3", "Currnt = 3", "Lnk2 = 1", "Lnk3 = 1", *frames, *maps, "End FrameSet"]
+    )
+    # All the data are in the text: the archive is not consulted.
+    return CameraFrameSetSerializationModel(instrument="LSSTCam", ast=text).deserialize(cast("Any", None))
 
 
 def make_exposure(
