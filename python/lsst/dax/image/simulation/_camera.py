@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ("READ_NOISE_ELECTRONS", "SATURATION_ELECTRONS", "detector_name", "make_detector")
+__all__ = (
+    "PIXEL_SIZE_MM",
+    "READ_NOISE_ELECTRONS",
+    "SATURATION_ELECTRONS",
+    "detector_name",
+    "make_camera_frames",
+    "make_detector",
+    "make_single_frames",
+)
 
 import functools
 import math
@@ -59,6 +67,25 @@ def make_camera_frames(config: SurveyConfig) -> CameraFrameSet:
         # Pixel = focal-plane position / pixel size, relative to the two centres.
         shift = (center[0] - x, center[1] - y)
         maps.append(_window_text(1.0 / PIXEL_SIZE_MM, shift))
+    model = CameraFrameSetSerializationModel(instrument=INSTRUMENT, ast=_frame_set_text(frames, maps))
+    # All the data are in the text: the archive is not consulted.
+    return model.deserialize(cast("Any", None))
+
+
+@functools.lru_cache(maxsize=8)
+def make_single_frames(
+    detector: int, *, shape: tuple[int, int], pixel_scale_arcsec: float = 0.2
+) -> CameraFrameSet:
+    """Return the frames of a camera whose only detector, of a shape (rows, columns), is at the centre."""
+    height, width = shape
+    plate_scale = math.radians(pixel_scale_arcsec / 3600.0) / PIXEL_SIZE_MM
+    frames = [
+        _frame_text("FOCAL_PLANE", "mm"),
+        _frame_text("FIELD_ANGLE", "rad"),
+        _frame_text(f"DETECTOR_{detector:03d}", "pix", top=(width - 1, height - 1)),
+    ]
+    center = (0.5 * (width - 1), 0.5 * (height - 1))
+    maps = [_zoom_text(plate_scale), _window_text(1.0 / PIXEL_SIZE_MM, center)]
     model = CameraFrameSetSerializationModel(instrument=INSTRUMENT, ast=_frame_set_text(frames, maps))
     # All the data are in the text: the archive is not consulted.
     return model.deserialize(cast("Any", None))
