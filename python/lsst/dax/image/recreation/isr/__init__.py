@@ -5,6 +5,7 @@ returns a new one.  A sequence (`IsrSequence`) says which run, in which order
 and with which parameters; `run_isr` runs them.
 """
 
+from ._threads import *
 from .calibrations import *
 from .exposure import *
 from .sequence import *
