@@ -1,1 +1,11 @@
-"""Re-creation of processed images from raws and what the original processing persisted."""
+"""Re-creation of processed images from raws and what the original processing persisted.
+
+`recreate_visit_image` makes a visit image again; `stitch_visit_image` is the
+same on images in memory.  Instrument signature removal is in
+`lsst.dax.image.recreation.isr`.
+"""
+
+from .components import *
+from .fields import *
+from .recipe import *
+from .stitching import *
