@@ -86,3 +86,12 @@ def test_text_that_fits_has_not_is_refused() -> None:
     image = Image(make_noise("f4", (2, 2)), unit=u.Unit("µé", parse_strict="silent"))
     with pytest.raises(OutputError, match=r"unit 'µé' cannot be written: .*ASCII"):
         render(image)
+
+
+@pytest.mark.parametrize("n_planes", [3, 9, 20])
+def test_bits_of_no_plane_are_not_stored(n_planes: int, tmp_path: Path) -> None:
+    schema = MaskSchema([MaskPlane(f"P{n}", f"Plane {n}") for n in range(n_planes)])
+    mask = Mask(np.full((4, 3, -(-n_planes // 8)), 255, np.uint8), schema=schema)
+    read_rendered(mask, tmp_path)
+    stored = fitsio.read(str(tmp_path / "rendered.fits"), ext="MASK")
+    assert np.array_equal(stored, np.full((4, 3), 2**n_planes - 1))

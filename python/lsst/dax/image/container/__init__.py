@@ -5,6 +5,7 @@ from .header import *
 from .layout import *
 from .layout_cache import *
 from .plain_fits import *
+from .raw_fits import *
 from .reader import *
 from .sources import *
 from .wcs import *

@@ -89,9 +89,14 @@ def mask_planes(mask: Mask) -> list[Plane]:
     octets = np.ascontiguousarray(mask.array, dtype=dtype).view(np.uint8)
     planes = []
     for version, layout in enumerate(_layouts(tuple(mask.schema), mask.schema.dtype.str), start=1):
-        pixels = np.zeros(octets.shape[:2], dtype=np.int32)
-        for octet, table in layout.tables:
-            pixels |= table[octets[..., octet]]
+        if layout.same_bits is not None and octets.shape[2] in {1, 2, 4}:
+            # A look-up for each octet takes thirty times as long.
+            words = octets.view(f"<u{octets.shape[2]}")[..., 0]
+            pixels = (words & words.dtype.type(layout.same_bits)).astype(np.int32)
+        else:
+            pixels = np.zeros(octets.shape[:2], dtype=np.int32)
+            for octet, table in layout.tables:
+                pixels |= table[octets[..., octet]]
         planes.append(Plane("MASK", version, pixels, layout.cards))
     return planes
 
@@ -103,6 +108,10 @@ class _MaskLayout:
     cards: bytes
     tables: tuple[tuple[int, NDArray[np.int32]], ...]
     """Octet of a pixel, and what each of its 256 values becomes."""
+
+    same_bits: int | None
+    """Bits of a pixel, taken as one little-endian number, that are those of
+    the stored array; None if some bit comes from another place."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -121,13 +130,17 @@ def _make_layout(schema: MaskSchema, part: MaskSchema) -> _MaskLayout:
         raise OutputError(f"The mask planes {sorted(part.names)} cannot be written: {error}") from error
     values = np.arange(256)
     tables: dict[int, NDArray[np.int32]] = {}
+    same_bits: int | None = 0
     for name in part.names:
         bit = schema.bit(name)
         octet, offset = divmod(int(bit.mask).bit_length() - 1, _OCTET)
         octet += bit.index * schema.dtype.itemsize
         is_set = (values >> offset & 1).astype(np.int32)
-        tables[octet] = tables.get(octet, np.zeros(256, np.int32)) | is_set * part.bit(name).mask
-    return _MaskLayout(_to_bytes(header), tuple(tables.items()))
+        stored = int(part.bit(name).mask)
+        tables[octet] = tables.get(octet, np.zeros(256, np.int32)) | is_set * stored
+        is_same = same_bits is not None and stored == 1 << (_OCTET * octet + offset)
+        same_bits = same_bits | stored if is_same and same_bits is not None else None
+    return _MaskLayout(_to_bytes(header), tuple(tables.items()), same_bits)
 
 
 @functools.lru_cache(maxsize=64)

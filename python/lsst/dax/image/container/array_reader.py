@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lsst.images import Box, MaskSchema, SkyProjection
 
 from ..errors import InputDataError, NoCoverageError, UnsupportedProductError
+from ._wcs_cards import note_stored_form
 from .array_layout import ArrayLayout
 from .bulk import read_box_arrays
 from .header import keep_observation
@@ -95,7 +96,11 @@ class ArrayReader:
         UnsupportedContainerError
             Raised if part of it lies elsewhere in the file.
         """
-        return self._tree.sky_projection
+        projection = self._tree.sky_projection
+        if projection is not None:
+            array = next(iter(self._layout.arrays.values()))[0]
+            note_stored_form(projection, self.bbox, array.header)
+        return projection
 
     @property
     def mask_schema(self) -> MaskSchema:

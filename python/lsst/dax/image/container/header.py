@@ -130,22 +130,51 @@ def opened_fits(uri: ResourcePathExpression) -> Iterator[astropy.io.fits.HDUList
         within the context fails as unusable FITS content makes it fail.
     """
     path = ResourcePath(uri, forceDirectory=False)
+    with fits_trouble_reported(str(path)), path.open("rb") as stream:
+        content = decompressed_stream(stream)
+        check_axis_counts(content)
+        with astropy.io.fits.open(content) as hdus:
+            yield hdus
+
+
+@contextmanager
+def fits_trouble_reported(what: str) -> Iterator[None]:
+    """Turn what unusable FITS content makes other libraries raise into our error.
+
+    Parameters
+    ----------
+    what
+        File or HDU, for the message.
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing, or if anything within the context fails
+        as unusable FITS content makes it fail.
+    """
     try:
-        with path.open("rb") as stream:
-            content = _decompressed(stream)
-            check_axis_counts(content)
-            with astropy.io.fits.open(content) as hdus:
-                yield hdus
+        yield
     except DaxImageError:
         raise
     except FileNotFoundError as error:
-        raise InputDataError(f"There is no file {path}.") from error
+        raise InputDataError(f"There is no file {what}.") from error
     except _UNUSABLE as error:
-        raise InputDataError(f"{path} is not a usable FITS file: {type(error).__name__}: {error}") from error
+        raise InputDataError(f"{what} is not a usable FITS file: {type(error).__name__}: {error}") from error
 
 
-def _decompressed(stream: Any) -> Any:
-    """Return a stream of a FITS file that may be compressed as a whole."""
+def decompressed_stream(stream: Any) -> Any:
+    """Return a stream of a FITS file that may be compressed as a whole.
+
+    Parameters
+    ----------
+    stream
+        Opened file, at its beginning.
+
+    Returns
+    -------
+    content
+        Stream of the uncompressed file (gzip and bzip2 are known).
+    """
     magic = stream.read(3)
     stream.seek(0)
     if magic.startswith(b"\x1f\x8b"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Compression", "can_render", "render_fits")
+__all__ = ("Compression", "can_render", "render_fits", "render_parts")
 
 import re
 
@@ -91,6 +91,37 @@ def render_fits(
         Raised if FITS or JSON cannot say what the unit, a mask plane or the
         metadata say.
     """
+    return b"".join(render_parts(image, header=header, created=created, compression=compression))
+
+
+def render_parts(
+    image: Image | Mask | MaskedImage,
+    *,
+    header: astropy.io.fits.Header,
+    created: Time,
+    compression: Compression = Compression.GZIP,
+) -> list[bytes | memoryview]:
+    """Return the content of a FITS file of an image in parts.
+
+    Parameters
+    ----------
+    image, header, created, compression
+        As for `render_fits`.
+
+    Returns
+    -------
+    parts
+        What `render_fits` puts together.  To write them one by one spares a
+        copy of all pixels.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if `can_render` does not accept the image.
+    OutputError
+        Raised if FITS or JSON cannot say what the unit, a mask plane or the
+        metadata say.
+    """
     if not can_render(image):
         raise UnsupportedProductError(
             f"A {type(image).__name__} {image.bbox} cannot be written directly; plain images, "
@@ -111,7 +142,7 @@ def render_fits(
     tree = hdus[-1]
     end = start + sum(hdu.size for hdu in hdus)
     primary = primary_header(cards, index=(end, index.size), json=(end - tree.size, tree.size))
-    return b"".join((primary, *(part for hdu in (*hdus, index) for part in (hdu.header, *hdu.data))))
+    return [primary, *(part for hdu in (*hdus, index) for part in (hdu.header, *hdu.data))]
 
 
 def _planes(image: Image | Mask | MaskedImage) -> list[Plane]:

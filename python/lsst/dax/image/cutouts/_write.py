@@ -6,6 +6,7 @@ __all__ = ("render_image", "write_fits")
 
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import astropy.io.fits
@@ -15,7 +16,7 @@ from lsst.images import GeneralizedImage
 from lsst.images.serialization import write_archive
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..container import Compression, can_render, render_fits
+from ..container import Compression, can_render, render_parts
 from ..errors import OutputError, RequestError
 
 
@@ -68,13 +69,11 @@ def write_fits(
     if target.getExtension() != ".fits":
         raise RequestError(f"Cutouts are written as '.fits' files, not as {target.basename()!r}.")
     try:
-        content = render_image(
-            image, header=header, compression=compression, temporary_root=temporary_root, written=written
-        )
+        parts = _render_parts(image, header, compression, temporary_root, written)
         if target.isLocal:
-            _put_into_place(content, Path(target.ospath), overwrite=overwrite)
+            _put_into_place(parts, Path(target.ospath), overwrite=overwrite)
         else:
-            _upload(content, target, overwrite=overwrite)
+            _upload(b"".join(parts), target, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
@@ -107,23 +106,35 @@ def render_image(
     OutputError
         Raised if FITS cannot say what the image says.
     """
+    return b"".join(_render_parts(image, header, compression, temporary_root, written))
+
+
+def _render_parts(
+    image: GeneralizedImage,
+    header: astropy.io.fits.Header,
+    compression: Compression,
+    temporary_root: ResourcePathExpression | None,
+    written: Time | None,
+) -> Sequence[bytes | memoryview]:
+    """Return the content of the FITS file of an image in parts."""
     if can_render(image):
         created = Time.now() if written is None else written
-        return render_fits(image, header=header, created=created, compression=compression)  # type: ignore[arg-type]
+        return render_parts(image, header=header, created=created, compression=compression)  # type: ignore[arg-type]
     # PSFs and other components: only lsst.images writes them, and to a path.
     scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
     with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
         made = Path(folder) / "image.fits"
         write_archive(image, str(made), update_header=lambda primary: _add_cards(primary, header))
-        return made.read_bytes()
+        return [made.read_bytes()]
 
 
-def _put_into_place(content: bytes, target: Path, *, overwrite: bool) -> None:
+def _put_into_place(parts: Sequence[bytes | memoryview], target: Path, *, overwrite: bool) -> None:
     """Give a finished file its name, in one step that cannot half-happen."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        staged.write_bytes(content)
+        with staged.open("wb") as stream:
+            stream.writelines(parts)
         if overwrite:
             staged.replace(target)
         else:
