@@ -23,6 +23,7 @@ from typing import Self
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from astropy.time import Time
 
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
 from lsst.images.cameras import Amplifier, AmplifierRawGeometry, Detector
@@ -127,6 +128,8 @@ class ExposureInfo:
     """Time in seconds in which dark current gathered."""
     physical_filter: str = ""
     """Name of the filter."""
+    begin: Time | None = None
+    """Start of the exposure (TAI); `None` if not recorded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,7 @@ class IsrExposure:
         return amplifier.bbox if self.is_assembled else raw_geometry(amplifier).bbox
 
     def to_masked_image(self) -> MaskedImage:
-        """Return the pixels as an image of `lsst.images`; the arrays are shared."""
+        """Return an image of `lsst.images` that shares the arrays; the header is its metadata."""
         schema = make_mask_schema()
         bits = np.ascontiguousarray(self.mask).astype("<u2", copy=False)
         planes = bits.view(np.uint8).reshape(*self.mask.shape, 2)
@@ -219,6 +222,7 @@ class IsrExposure:
             Image(self.image, unit=self.unit),
             mask=Mask(planes, schema=schema),
             variance=Image(self.variance, unit=self.unit**2),
+            metadata=dict(self.header),
         )
 
 

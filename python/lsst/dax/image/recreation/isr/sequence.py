@@ -163,7 +163,7 @@ def check_calibrations(raw: IsrExposure, calibrations: IsrCalibrations, sequence
     MissingCalibrationError
         Raised if one is missing.
     CalibrationMismatchError
-        Raised if one is for another detector, instrument or filter.
+        Raised if one is for another detector, instrument, filter or time.
     """
     info = raw.info
     what = f"exposure {info.exposure}, detector {info.detector} of {info.instrument}"
@@ -183,6 +183,12 @@ def check_calibrations(raw: IsrExposure, calibrations: IsrCalibrations, sequence
                     f"{name!r} {its.source} is for {there!r}, but {what} (filter {info.physical_filter!r}) "
                     f"needs {asked!r}."
                 )
+        begin, end, moment = its.valid_begin, its.valid_end, info.begin
+        if moment is not None and ((begin and moment < begin) or (end and moment >= end)):
+            raise CalibrationMismatchError(
+                f"{name!r} {its.source} is valid from {begin and begin.tai.isot} to "
+                f"{end and end.tai.isot} TAI, but {what} began at {moment.tai.isot}."
+            )
 
 
 @functools.cache
