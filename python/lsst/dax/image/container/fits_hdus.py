@@ -40,7 +40,12 @@ _SCALING = (b"BZERO", b"BSCALE")
 _UNSIGNED_ZERO = 32768
 # Keeps astropy from taking an extension for the primary HDU.
 _EMPTY_PRIMARY = make_header(
-    [make_card("SIMPLE", True), make_card("BITPIX", 8), make_card("NAXIS", 0), make_card("EXTEND", True)]
+    [
+        make_card("SIMPLE", value=True),
+        make_card("BITPIX", 8),
+        make_card("NAXIS", 0),
+        make_card("EXTEND", value=True),
+    ]
 )
 
 
@@ -134,7 +139,7 @@ class FitsHdu:
         if not self.is_table:
             raise InputDataError(f"{self.label} is no binary table.")
         with fits_trouble_reported(self.label), astropy.io.fits.open(self._stream()) as hdus:
-            return Table.read(hdus[1], mask_invalid=False)
+            return Table.read(hdus[1], mask_invalid=False, unit_parse_strict="silent")
 
     def _pixels_through_astropy(self) -> NDArray[Any]:
         """Decode rare compressions and scalings."""
@@ -250,10 +255,9 @@ def _decode(hdu: FitsHdu) -> NDArray[Any]:
     ny, nx = layout.shape
     if ny * nx > _MAX_PIXELS:
         raise InputDataError(f"{ny} x {nx} pixels are more than {_MAX_PIXELS}.")
-    is_rice = tiles is not None and tiles.compression is Compression.RICE_1 and tiles.quantization is None
     plan = plan_array(layout, (0, ny, 0, nx), max_gap=0)
-    if is_rice and tiles is not None and tiles.tile_shape == (1, nx):
-        pixels = _decode_rice_rows(hdu.data, plan.ranges, tiles, layout)
+    if tiles is not None and _is_rice_by_row(layout, tiles):
+        pixels: NDArray[Any] = _decode_rice_rows(hdu.data, plan.ranges, tiles, layout)
     else:
         pixels = np.empty(layout.shape, layout.dtype)
         view = memoryview(hdu.data)
@@ -262,6 +266,15 @@ def _decode(hdu: FitsHdu) -> NDArray[Any]:
         # The addition of 32768 without overflow: the highest bit turns.
         return pixels.astype(np.int16).view(np.uint16) ^ np.uint16(_UNSIGNED_ZERO)
     return pixels
+
+
+def _is_rice_by_row(layout: ArrayLayout, tiles: TileTable) -> bool:
+    """Return whether the tiles are rows of integers, the usual form of a raw."""
+    return (
+        tiles.compression is Compression.RICE_1
+        and tiles.quantization is None
+        and tiles.tile_shape == (1, layout.shape[1])
+    )
 
 
 def _make_layout(hdu: FitsHdu) -> ArrayLayout:
@@ -273,9 +286,9 @@ def _make_layout(hdu: FitsHdu) -> ArrayLayout:
     ny, nx = (size if isinstance(size, int) and size > 0 else 0 for size in shape)
     if datatype is None or not ny or not nx:
         raise InputDataError(f"An image has shape {shape} and type {datatype}.")
-    scaling = (float(str(values.get("BSCALE", 1))), float(str(values.get("BZERO", 0))))
+    scale, zero = values.get("BSCALE", 1), values.get("BZERO", 0)
     header = hdu.header_bytes
-    if scaling == (1.0, 0.0) or (scaling == (1.0, _UNSIGNED_ZERO) and datatype == "int16"):
+    if scale == 1 and (zero == 0 or (zero == _UNSIGNED_ZERO and datatype == "int16")):
         cards = split_cards(header)
         header = make_header(card for card in cards if card[:8].rstrip() not in _SCALING)
     layout, table = parse_array_header(
