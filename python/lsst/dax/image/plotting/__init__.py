@@ -1,4 +1,4 @@
-"""Pictures: a cutout with sky axes, a gallery of stamps, a colour image.
+"""Pictures: a cutout with sky axes, a gallery of stamps, a colour image, a comparison.
 
 The functions need the extra ``plot`` (matplotlib and pillow), which they import
 when they are called.  They make figures of their own and never touch the state
@@ -6,6 +6,7 @@ of ``pyplot``, so they work without a display and leave no open figure behind.
 """
 
 from ._color import *
+from ._comparison import *
 from ._cutout import *
 from ._gallery import *
 from ._mask import *
