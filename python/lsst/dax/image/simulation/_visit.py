@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ("make_visit_image",)
+__all__ = (
+    "EDGE_WIDTH_PX",
+    "make_aperture_corrections",
+    "make_background",
+    "make_obs_info",
+    "make_photometric_scaling",
+    "make_summary_stats",
+    "make_visit_image",
+    "psf_stars",
+)
 
 import math
 
@@ -70,8 +79,8 @@ def make_visit_image(
     """
     bbox = scene.bbox
     noise_rng = np.random.default_rng([config.seed, 3, plan.visit, detector])
-    scaling = _make_photometric_scaling(config, plan, detector, bbox)
-    background = _make_background(config, plan, detector, bbox)
+    scaling = make_photometric_scaling(config, plan, detector, bbox)
+    background = make_background(config, plan, detector, bbox)
     scale, sky = scaling.render(bbox).array, background.render(bbox).array
     expected = (scene.model + sky) / scale
     electrons = noise_rng.poisson(expected).astype(np.float64)
@@ -90,20 +99,18 @@ def make_visit_image(
         Image(pixels.astype(np.float32), bbox=bbox, unit=u.nJy, sky_projection=scene.sky_projection),
         mask=mask,
         variance=Image(variance.astype(np.float32), bbox=bbox, unit=u.nJy**2),
-        obs_info=_make_obs_info(plan, detector),
-        summary_stats=_make_summary_stats(config, scene, sky=sky, scale=scale, variance=variance),
+        obs_info=make_obs_info(plan, detector),
+        summary_stats=make_summary_stats(config, scene, sky=sky, scale=scale, variance=variance),
         photometric_scaling=scaling,
-        psf=make_piff_psf(
-            scene.psf, bbox=bbox, pixel_scale=config.pixel_scale, stars=_psf_stars(scene, bbox)
-        ),
+        psf=make_piff_psf(scene.psf, bbox=bbox, pixel_scale=config.pixel_scale, stars=psf_stars(scene, bbox)),
         detector=make_detector(config, detector, visit=plan.visit),
-        aperture_corrections=_make_aperture_corrections(scene.psf, bbox),
+        aperture_corrections=make_aperture_corrections(scene.psf, bbox),
         backgrounds=backgrounds,
         band=plan.band,
     )
 
 
-def _make_photometric_scaling(
+def make_photometric_scaling(
     config: SurveyConfig, plan: VisitPlan, detector: int, bbox: Box
 ) -> ChebyshevField:
     """Return nJy per electron over the detector, a few percent from flat."""
@@ -116,7 +123,7 @@ def _make_photometric_scaling(
     return ChebyshevField(bbox, mean * relative, unit=u.nJy / u.electron)
 
 
-def _make_background(config: SurveyConfig, plan: VisitPlan, detector: int, bbox: Box) -> ChebyshevField:
+def make_background(config: SurveyConfig, plan: VisitPlan, detector: int, bbox: Box) -> ChebyshevField:
     """Return the sky in nJy per pixel, with a gradient of a few percent."""
     rng = np.random.default_rng([config.seed, 5, plan.visit, detector])
     relative = np.zeros((2, 2))
@@ -172,7 +179,7 @@ def _make_mask(
     return mask
 
 
-def _psf_stars(scene: DetectorScene, bbox: Box) -> list[tuple[float, float]]:
+def psf_stars(scene: DetectorScene, bbox: Box) -> list[tuple[float, float]]:
     """Return the positions of the bright stars that a PSF would be fitted to."""
     stars = scene.stars
     inside = np.asarray(bbox.contains(x=stars.x, y=stars.y))
@@ -180,7 +187,7 @@ def _psf_stars(scene: DetectorScene, bbox: Box) -> list[tuple[float, float]]:
     return list(zip(stars.x[chosen].tolist(), stars.y[chosen].tolist(), strict=True))
 
 
-def _make_aperture_corrections(psf: MoffatField, bbox: Box) -> ApertureCorrectionMap:
+def make_aperture_corrections(psf: MoffatField, bbox: Box) -> ApertureCorrectionMap:
     """Return the aperture corrections of the two fluxes that the PSF model defines."""
     correction = make_aperture_correction(psf, bbox=bbox)
     error = ChebyshevField(bbox, np.array([[APERTURE_CORRECTION_ERROR]]))
@@ -191,7 +198,7 @@ def _make_aperture_corrections(psf: MoffatField, bbox: Box) -> ApertureCorrectio
     return corrections
 
 
-def _make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
+def make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
     """Return the observation in standard form."""
     return ObservationInfo.makeObservationInfo(
         telescope="Simulated Telescope",
@@ -225,7 +232,7 @@ def _make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
     )
 
 
-def _make_summary_stats(
+def make_summary_stats(
     config: SurveyConfig,
     scene: DetectorScene,
     *,
@@ -262,6 +269,6 @@ def _make_summary_stats(
         meanVar=float(np.mean(variance / scale**2)),
         raCorners=tuple(corners.ra.deg.tolist()),
         decCorners=tuple(corners.dec.deg.tolist()),
-        nPsfStar=len(_psf_stars(scene, bbox)),
+        nPsfStar=len(psf_stars(scene, bbox)),
         magLim=31.4 - 2.5 * math.log10(limit),
     )
