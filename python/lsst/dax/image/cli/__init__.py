@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..errors import DaxImageError, RequestError
 from ..version import __version__
+from .verify import add_verify_parser
 
 DATA_VARIABLE = "DAX_IMAGE_TESTDATA"
 """Environment variable that names the folder of real data."""
@@ -34,20 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     status
-        Exit status: 0, or 1 for an error of this library, which is printed.
+        Exit status: 0, or 1 for an error of this library, which is printed, or
+        for a check that did not pass.
         The parser itself exits with 2 for a command line that it cannot read.
     """
     options = make_parser().parse_args(arguments)
     try:
-        _require_demo_extra()
-        # Imports of the stack cost seconds, which "--help" need not wait for.
-        from .demo import run_demo  # noqa: PLC0415
-
-        run_demo(options.output, data=options.data)
+        status: int = options.run(options)
     except DaxImageError as error:
         print(f"dax-image: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     Returns
     -------
     parser
-        Parser with one subcommand, ``demo``.
+        Parser with one subcommand per task.
     """
     parser = argparse.ArgumentParser(
         prog="dax-image", description="Image pixels of Rubin Observatory data on demand."
@@ -84,7 +82,19 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder of real data (default: ${DATA_VARIABLE}); what is absent there is left out, and said",
     )
+    demo.set_defaults(run=_run_demo)
+    add_verify_parser(commands)
     return parser
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    """Run the demo."""
+    _require_demo_extra()
+    # Imports of the stack cost seconds, which "--help" need not wait for.
+    from .demo import run_demo  # noqa: PLC0415
+
+    run_demo(options.output, data=options.data)
+    return 0
 
 
 def _existing_folder(text: str) -> Path:

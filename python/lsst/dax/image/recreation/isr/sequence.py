@@ -31,6 +31,8 @@ class Step(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Name of the function."""
     parameters: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Keyword arguments."""
+    by_detector: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    """Keyword arguments that replace others for some detectors, by detector name."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Step:
@@ -38,7 +40,8 @@ class Step(pydantic.BaseModel, frozen=True, extra="forbid"):
         if function is None:
             raise ValueError(f"No step is called {self.name!r}; there are {', '.join(STEPS)}.")
         known = set(_keywords(function)) - _CALIBRATIONS
-        if unknown := set(self.parameters) - known:
+        given = set(self.parameters).union(*self.by_detector.values())
+        if unknown := given - known:
             raise ValueError(f"{self.name} takes {sorted(known)}, not {sorted(unknown)}.")
         return self
 
@@ -61,6 +64,8 @@ class IsrSequence(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Name, such as ``"LSSTCam DP2"``."""
     description: str = ""
     """What it is, and how it differs from others."""
+    instrument: str = ""
+    """Instrument that it is for; empty for any."""
     steps: tuple[Step, ...]
     """The steps, in order."""
 
@@ -86,7 +91,7 @@ class IsrSequence(pydantic.BaseModel, frozen=True, extra="forbid"):
         if missing := set(names) - present:
             raise RequestError(f"{self.name} has no step {sorted(missing)}; it has {sorted(present)}.")
         kept = tuple(step for step in self.steps if step.name not in names)
-        return IsrSequence(name=f"{self.name} without {', '.join(names)}", steps=kept)
+        return self.model_copy(update={"name": f"{self.name} without {', '.join(names)}", "steps": kept})
 
 
 def run_isr(
@@ -145,7 +150,7 @@ def run_steps(
     exposure = raw
     for step in sequence.steps:
         function = STEPS[step.name]
-        arguments = dict(step.parameters)
+        arguments = step.parameters | step.by_detector.get(raw.detector.name, {})
         arguments |= {
             name: value for name in step.needs if (value := getattr(calibrations, name)) is not None
         }
