@@ -1,4 +1,4 @@
-"""The overscan corrections, slowly: one row after the other, with NumPy's own percentiles and masked arrays."""
+"""The overscan corrections, slowly: row by row, with NumPy's own percentiles and masked arrays."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from lsst.images import Box
+from tests.support.isr import make_detector, make_exposure
 
 from lsst.dax.image.errors import CalibrationMismatchError, InconsistentUnitsError, InputDataError
 from lsst.dax.image.recreation.isr import (
@@ -31,7 +32,6 @@ from lsst.dax.image.recreation.isr.amplifiers import (
     flag_bad_amplifiers,
     set_gains,
 )
-from tests.support.isr import make_detector, make_exposure
 
 NAMES = [amplifier.name for amplifier in make_detector().amplifiers]
 
@@ -116,7 +116,7 @@ def test_exposure_of_good_amplifiers_stays_the_same() -> None:
 def test_gain_correction_multiplies_gains_alone() -> None:
     exposure = set_gains(make_exposure(unit=u.adu), ptc=make_ptc())
     correction = GainCorrection(
-        CalibrationInfo("gain_correction", source="g.yaml"), {name: 1.01 for name in NAMES}
+        CalibrationInfo("gain_correction", source="g.yaml"), dict.fromkeys(NAMES, 1.01)
     )
     corrected = correct_gains(exposure, gain_correction=correction)
     for before, after in zip(exposure.amplifiers, corrected.amplifiers, strict=True):
@@ -201,7 +201,7 @@ def test_pixels_of_no_amplifier_keep_their_bits() -> None:
 
 def test_gains_are_applied_once() -> None:
     electrons = apply_gains(make_exposure(unit=u.adu))
-    with pytest.raises(InconsistentUnitsError, match="Applying gains takes an image in adu; .* in electron"):
+    with pytest.raises(InconsistentUnitsError, match=r"Applying gains takes an image in adu; .* in electron"):
         apply_gains(electrons)
 
 
@@ -238,7 +238,7 @@ def test_check_of_the_overscan_level() -> None:
 
 def test_check_passes_over_bad_amplifiers_and_needs_statistics_of_good_ones() -> None:
     exposure = with_states(make_measured(), "C00", serial_overscan=None)
-    with pytest.raises(InputDataError, match="amplifier C00 needs statistics .* 'subtract_serial_overscan'"):
+    with pytest.raises(InputDataError, match=r"amplifier C00 needs statistics .* 'subtract_serial_overscan'"):
         check_amplifiers(exposure, ptc=make_ptc())
     bad = with_states(exposure, "C00", is_bad=True)
     assert check_amplifiers(bad, ptc=make_ptc()) is bad

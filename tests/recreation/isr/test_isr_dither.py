@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.isr import make_detector, make_exposure
 
 from lsst.dax.image.errors import InconsistentUnitsError, InputDataError, RequestError
 from lsst.dax.image.recreation.isr.dither import DitherMode, dither_counts
-from tests.support.isr import make_detector, make_exposure
 
 LIMITS = {"symmetric": (-0.5, 0.5), "positive": (0.0, 1.0), "negative": (-1.0, 0.0)}
 
@@ -73,7 +73,7 @@ def test_errors() -> None:
         dither_counts(exposure, mode="both")
     with pytest.raises(InconsistentUnitsError, match="an image in adu; this one is in electron"):
         dither_counts(make_exposure(unit=u.electron))
-    with pytest.raises(InputDataError, match="untrimmed detector R22_S11; this image .* is trimmed"):
+    with pytest.raises(InputDataError, match=r"untrimmed detector R22_S11; this image .* is trimmed"):
         dither_counts(make_exposure(unit=u.adu, is_assembled=True))
     with pytest.raises(InputDataError, match=r"beyond the image of shape \(5, 5\)"):
         dither_counts(

@@ -9,6 +9,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from lsst.images.cameras import AmplifierCalibrations, Detector
+from tests.support.isr import make_detector, make_exposure
 
 from lsst.dax.image.errors import (
     CalibrationMismatchError,
@@ -26,7 +27,6 @@ from lsst.dax.image.recreation.isr import (
     raw_geometry,
 )
 from lsst.dax.image.recreation.isr.saturation import flag_saturation
-from tests.support.isr import make_detector, make_exposure
 
 BOTH = int(IsrPlane.SATURATED | IsrPlane.SUSPECT)
 
