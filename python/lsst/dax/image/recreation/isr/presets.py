@@ -187,7 +187,7 @@ LATISS = IsrSequence(
 DECAM_LIKE = IsrSequence(
     name="DECam-like",
     description="The steps of a DECam reduction within one CCD, in electron from the gains on: crosstalk, "
-    "lookup-table linearity, no dark, wide saturation trails. Fringes and crosstalk between CCDs are not in it.",
+    "lookup-table linearity, no dark, wide saturation trails. No fringes, no crosstalk between CCDs.",
     instrument="",
     steps=(
         _step("set_gains"),
