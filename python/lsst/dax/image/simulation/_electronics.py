@@ -113,7 +113,8 @@ def simulate_raw(
     sensor = calibrations.sensor
     if expected.shape != sensor.bbox.shape:
         raise RequestError(
-            f"Detector {sensor.name} has {sensor.bbox.shape} pixels, the light {expected.shape}."
+            f"Detector {sensor.name} has {sensor.bbox.y.size} x {sensor.bbox.x.size} pixels, "
+            f"the light {expected.shape}."
         )
     effects = effects if effects is not None else Effects.all()
     light_rng, read_rng, ramp_rng = rng.spawn(3)

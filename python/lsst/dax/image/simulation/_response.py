@@ -88,12 +88,13 @@ def apply_response(linearity: SimulatedLinearity, signal: FloatArray) -> FloatAr
     count = max(int((high - low) / TABLE_STEP_ADU) + 2, 2)
     linear: FloatArray = low + TABLE_STEP_ADU * np.arange(count, dtype=np.float64)
     measured = linear.copy()
+    error = np.array([np.inf])
     for _ in range(ITERATIONS):
         error = linearize(linearity, measured) - linear
         measured -= error
-        if np.abs(error).max() < 1e-8:
+        if np.abs(error).max() < 1e-8 or np.abs(measured - linear).max() > high - low + 1e3:
             break
-    else:
+    if np.abs(error).max() >= 1e-8:
         raise InternalError(f"A response of type {linearity.type} did not invert over {low} to {high} adu.")
     # The departure is interpolated, because it is small.
     return np.asarray(signal + np.interp(signal, linear, measured - linear))

@@ -34,7 +34,7 @@ def accumulate_in_silicon(
     rng
         Source of the photons' number, order, places and diffusion.
     strength
-        Factor of the charge that moves the boundaries; 0 leaves diffusion alone.
+        Factor, above 0, of the shifts of the boundaries; near 0 it leaves diffusion alone.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def accumulate_in_silicon(
     Raises
     ------
     RequestError
-        Raised if the stamp is too large, or the vendor is unknown.
+        Raised if the stamp is too large, the vendor is unknown, or the strength is not positive.
 
     Notes
     -----
@@ -58,6 +58,8 @@ def accumulate_in_silicon(
         )
     if physical_type not in _SENSORS:
         raise RequestError(f"A sensor is one of {', '.join(_SENSORS)}, not {physical_type!r}.")
+    if strength <= 0:
+        raise RequestError(f"The strength of the effect must be positive, not {strength}.")
     counts = rng.poisson(expected)
     rows, columns = np.indices(expected.shape)
     x = np.repeat(columns.ravel(), counts.ravel()).astype(np.float64)
