@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from tests.support.isr_interpolation_oracle import clipped_mean_oracle
 
 from lsst.dax.image.recreation.isr._clipped_mean import _quantiles, clipped_mean
-from tests.support.isr_interpolation_oracle import clipped_mean_oracle
 
 
 @pytest.mark.parametrize("seed", range(4))

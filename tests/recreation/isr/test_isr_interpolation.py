@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.isr import make_detector, make_exposure
+from tests.support.isr_interpolation_oracle import clipped_mean_oracle, interpolate_oracle
 
 from lsst.dax.image.errors import InputDataError, RequestError
 from lsst.dax.image.recreation.isr import IsrPlane
@@ -15,8 +17,6 @@ from lsst.dax.image.recreation.isr.interpolation import (
     interpolate_planes,
     kriging_weights,
 )
-from tests.support.isr import make_detector, make_exposure
-from tests.support.isr_interpolation_oracle import clipped_mean_oracle, interpolate_oracle
 
 PIXELS = 40
 
@@ -28,7 +28,8 @@ def interpolate_row(pattern: str, values: npt.NDArray[np.float32]) -> npt.NDArra
     pixels = interpolate_planes(values[None], values[None], mask, planes=IsrPlane.BAD)
     np.testing.assert_array_equal(pixels.mask != mask, bad)
     np.testing.assert_array_equal(pixels.image[~bad], values[None][~bad])
-    return pixels.image[0]
+    row: npt.NDArray[np.float32] = pixels.image[0]
+    return row
 
 
 def weights_of(pattern: str, pixel: int) -> npt.NDArray[np.float64]:
