@@ -41,7 +41,7 @@ def find_interval(
     index
         Index ``k`` with ``knots[m, k] <= point < knots[m, k + 1]``.
     """
-    k = tables[m, int((point - origin) * cells_per_unit)]
+    k = int(tables[m, int((point - origin) * cells_per_unit)])
     while point >= knots[m, k + 1]:
         k += 1
     return k

@@ -88,7 +88,7 @@ def correct_linearity(exposure: IsrExposure, *, linearizer: Linearizer, threads:
     for amplifier, state in zip(exposure.detector.amplifiers, exposure.amplifiers, strict=True):
         box = exposure.amplifier_bbox(amplifier)
         check_inside(exposure, amplifier, box)
-        correct = _leave
+        correct: _Correction = _leave
         scale = state.gain if _needs_gain(exposure, linearizer) else 1.0
         if math.isfinite(scale):
             what = f"amplifier {state.name} of the linearizer {linearizer.info.source}"
