@@ -23,6 +23,7 @@ from lsst.dax.image.recreation.isr import CalibrationInfo, Crosstalk, IsrExposur
 
 crosstalk_module = importlib.import_module("lsst.dax.image.recreation.isr.crosstalk")
 correct_crosstalk = crosstalk_module.correct_crosstalk
+correct_inter_chip_crosstalk = crosstalk_module.correct_inter_chip_crosstalk
 
 N = 16
 SHAPE = (102, 312)  # of the small detector
@@ -305,3 +306,47 @@ def test_amplifiers_of_different_size_are_refused() -> None:
     raw.bbox = Box.factory[51:102, 39:77]
     with pytest.raises(InputDataError, match=r"C10 has 51 x 39 pixels and C11 51 x 38"):
         correct_crosstalk(make_exposure(detector), crosstalk=make_crosstalk({(0, 1): 1e-3}))
+
+
+def test_a_star_on_another_detector_leaves_no_ghost() -> None:
+    here, there = make_detector("E2V"), make_detector("ITL")
+    rng = np.random.default_rng(9)
+    bright = np.zeros(SHAPE, np.float32)
+    cut(bright, there.amplifiers[12])[5, 9] = 20000.0
+    clean = rng.normal(100, 10, SHAPE).astype(np.float32)
+    seen = clean.copy()
+    cut(seen, here.amplifiers[3])[5, 9] += 20.0
+    cut(seen, here.amplifiers[13])[5, 9] -= 10.0
+    matrix = np.zeros((N, N))
+    matrix[12, 3], matrix[12, 13], matrix[1, 1] = 1e-3, -5e-4, np.nan
+    exposure = make_exposure(here, image=seen)
+    sources = {"N1": make_exposure(there, image=bright)}
+    result = correct_inter_chip_crosstalk(exposure, sources=sources, coefficients={"N1": matrix})
+    np.testing.assert_allclose(result.image, clean, rtol=1e-6)
+    assert np.count_nonzero(result.mask == CROSSTALK) == 2
+    assert cut(result.mask, here.amplifiers[13])[5, 9] == CROSSTALK
+    np.testing.assert_array_equal(exposure.image, seen)
+    # Neither a bad source nor a bad target takes part.
+    for target, its in ((with_bad(exposure, 3), sources), (exposure, {"N1": with_bad(sources["N1"], 12)})):
+        result = correct_inter_chip_crosstalk(target, sources=its, coefficients={"N1": matrix})
+        assert cut(result.image, here.amplifiers[3])[5, 9] == cut(seen, here.amplifiers[3])[5, 9]
+
+
+def test_inter_chip_errors_say_both_sides() -> None:
+    exposure, zero = make_exposure(), np.zeros((N, N))
+
+    def correct(source: IsrExposure, matrix: np.ndarray[Any, Any] = zero) -> None:
+        correct_inter_chip_crosstalk(exposure, sources={"N1": source}, coefficients={"N1": matrix})
+
+    with pytest.raises(InputDataError, match=r"from detector N2 needs its exposure; there are \['N1'\]"):
+        correct_inter_chip_crosstalk(exposure, sources={"N1": exposure}, coefficients={"N2": zero})
+    with pytest.raises(InputDataError, match=r"that of N1 is assembled"):
+        correct(make_exposure(is_assembled=True))
+    with pytest.raises(InconsistentUnitsError, match=r"N1 is in adu, the exposure in electron"):
+        correct(make_exposure(unit=u.adu))
+    with pytest.raises(
+        CalibrationMismatchError, match=r"from N1 to R22_S11 have shape \(2, 2\), .* \(16, 16\)"
+    ):
+        correct(exposure, np.zeros((2, 2)))
+    with pytest.raises(InputDataError, match=r"C10 of N1 has .* \(51, 38\) and C10 of R22_S11 \(51, 39\)"):
+        correct(make_exposure(make_detector(data=(40, 23))))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("correct_crosstalk",)
+__all__ = ("correct_crosstalk", "correct_inter_chip_crosstalk")
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -14,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lsst.images import Box
+from lsst.images.cameras import Amplifier
 
 from ...errors import CalibrationMismatchError, InconsistentUnitsError, InputDataError, RequestError
 from ._boxes import check_inside, fill_image, kernel_box
 from ._threads import map_threads
-from .calibrations import Crosstalk
+from .calibrations import Crosstalk, FloatArray
 from .exposure import FloatImage, IsrExposure, IsrPlane, MaskBits, box_slices, raw_geometry
 
 # A stripe of rows is one thread's work.
@@ -92,10 +94,7 @@ def correct_crosstalk(
     medians of the subtracted values ignore NaN.
     """
     source = np.ascontiguousarray(exposure.image)
-    if exposure.is_assembled:
-        raise InputDataError("Crosstalk is corrected in the untrimmed exposure, but this one is assembled.")
-    if not (math.isfinite(min_pixel_to_mask) and min_pixel_to_mask > 0):
-        raise RequestError(f"The limit of the CROSSTALK mask must be positive, not {min_pixel_to_mask}.")
+    _check(exposure, min_pixel_to_mask)
     geometry = _make_geometry(exposure)
     terms = _make_terms(exposure, crosstalk, use_quadratic=use_quadratic)
     before, after = _make_factors(exposure, crosstalk)
@@ -129,12 +128,118 @@ def correct_crosstalk(
     return exposure.with_pixels(image=image, mask=mask).with_header({"LSST ISR CROSSTALK APPLIED": True})
 
 
+def correct_inter_chip_crosstalk(
+    exposure: IsrExposure,
+    *,
+    sources: Mapping[str, IsrExposure],
+    coefficients: Mapping[str, FloatArray],
+    min_pixel_to_mask: float = 1.0,
+    threads: int = 1,
+) -> IsrExposure:
+    """Subtract from every amplifier what those of other detectors induce in it.
+
+    Parameters
+    ----------
+    exposure
+        Untrimmed exposure.
+    sources
+        Untrimmed exposures of other detectors, by name, before their crosstalk was corrected; in the unit
+        of the exposure.
+    coefficients
+        By name of the other detector: coefficient [source, target] of its amplifiers' pixels.
+    min_pixel_to_mask
+        Smallest distance of the subtracted value from its median over the amplifier's data (from zero, in
+        prescans and overscans) that sets the plane CROSSTALK.
+    threads
+        Threads to use; the pixels do not depend on it.
+
+    Returns
+    -------
+    corrected
+        Exposure with a new image and mask.
+
+    Raises
+    ------
+    InputDataError
+        Raised if an exposure is assembled, if a source is missing, or if amplifiers differ in size.
+    CalibrationMismatchError
+        Raised if coefficients are for another number of amplifiers.
+    InconsistentUnitsError
+        Raised if a source is in another unit.
+    RequestError
+        Raised if the limit is not positive.
+
+    Notes
+    -----
+    As `correct_crosstalk`, without quadratic terms: detectors in the order of the coefficients, float32.  Only
+    the mosaic cameras whose detectors share electronics need it, such as DECam.
+    """
+    _check(exposure, min_pixel_to_mask)
+    subtrahend = np.zeros(exposure.image.shape, np.float32)
+    for name, matrix in coefficients.items():
+        source = _find_source(exposure, name, sources, matrix)
+        for s, state in enumerate(source.amplifiers):
+            pixels = _from_corner(source, source.image, source.detector.amplifiers[s])
+            for t, amplifier in enumerate(exposure.detector.amplifiers):
+                total = _from_corner(exposure, subtrahend, amplifier)
+                if state.is_bad or exposure.amplifiers[t].is_bad or not np.isfinite(matrix[s, t]):
+                    continue
+                if total.shape != pixels.shape:
+                    raise InputDataError(
+                        f"Crosstalk needs amplifiers of one size, but {state.name} of {name} has pixels of "
+                        f"shape {pixels.shape} and {amplifier.name} of {exposure.detector.name} {total.shape}."
+                    )
+                if matrix[s, t] != 0:
+                    total += np.float32(matrix[s, t]) * pixels
+    mask = exposure.mask.copy()
+    _flag_subtrahend(exposure, subtrahend, limit=min_pixel_to_mask, threads=threads, out_mask=mask)
+    return exposure.with_pixels(image=exposure.image - subtrahend, mask=mask)
+
+
 @cache
 def _kernels() -> ModuleType:
     """Return the compiled part; numba is slow to import."""
     from ..._kernels import isr_crosstalk_nb  # noqa: PLC0415
 
     return isr_crosstalk_nb
+
+
+def _check(exposure: IsrExposure, min_pixel_to_mask: float) -> None:
+    """Check exposure and limit."""
+    if exposure.is_assembled:
+        raise InputDataError("Crosstalk is corrected in the untrimmed exposure, but this one is assembled.")
+    if not (math.isfinite(min_pixel_to_mask) and min_pixel_to_mask > 0):
+        raise RequestError(f"The limit of the CROSSTALK mask must be positive, not {min_pixel_to_mask}.")
+
+
+def _find_source(
+    exposure: IsrExposure, name: str, sources: Mapping[str, IsrExposure], matrix: FloatArray
+) -> IsrExposure:
+    """Return the exposure of another detector, checked against its coefficients."""
+    source = sources.get(name)
+    if source is None:
+        raise InputDataError(
+            f"Crosstalk from detector {name} needs its exposure; there are {sorted(sources)}."
+        )
+    if source.is_assembled:
+        raise InputDataError(f"Crosstalk comes from untrimmed exposures, but that of {name} is assembled.")
+    if source.unit != exposure.unit:
+        raise InconsistentUnitsError(f"Detector {name} is in {source.unit}, the exposure in {exposure.unit}.")
+    shape = len(source.amplifiers), len(exposure.amplifiers)
+    if matrix.shape != shape:
+        raise CalibrationMismatchError(
+            f"The crosstalk coefficients from {name} to {exposure.detector.name} have shape {matrix.shape}, "
+            f"the amplifiers need {shape}."
+        )
+    return source
+
+
+def _from_corner(exposure: IsrExposure, image: FloatImage, amplifier: Amplifier) -> FloatImage:
+    """Return the raw pixels of an amplifier, readout corner first, as a view."""
+    raw = raw_geometry(amplifier)
+    check_inside(exposure, amplifier, raw.bbox, raw.data_bbox)
+    flips = raw.readout_corner.as_flips()
+    return image[box_slices(raw.bbox)][:: -1 if flips.y else 1, :: -1 if flips.x else 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,4 +385,7 @@ def _detector_median(exposure: IsrExposure, geometry: npt.NDArray[np.int64], bef
         pixels = exposure.image[where] * factor
         values.append(pixels[np.isfinite(pixels) & (exposure.mask[where] & int(IsrPlane.BAD) == 0)])
     pixels = np.concatenate(values)
-    return float(np.median(pixels.astype(np.float64))) if pixels.size else 0.0
+    if not pixels.size:
+        return 0.0
+    middle = [(pixels.size - 1) // 2, pixels.size // 2]
+    return float(np.mean(np.partition(pixels, middle)[middle], dtype=np.float64))
