@@ -6,8 +6,8 @@ the JSON tree), cuts from it and has the same damaged file read by lsst.images,
 or by astropy if it is plain.  A crash, a hang, other pixels or any other
 exception is a violation and ends the script with exit code 1.
 
-Where compiled code of another package kills both readers, the file is counted
-as ``dies_too``.
+Where compiled code of another package kills the reference reader, after this
+library gave a clean answer, the file is counted as ``dies_too``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def cards_of(name: str) -> list[bytes]:
     return split_cards(header.tostring(endcard=False, padding=False).encode())
 
 
-def replaced(cards: list[bytes], keyword: str, value: float | str | int | None) -> list[bytes]:
+def replaced(cards: list[bytes], keyword: str, value: float | str | None) -> list[bytes]:
     """Return cards with another value, or without the card if it is `None`."""
     name = f"{keyword:8}".encode()
     new = [] if value is None else [make_card(keyword, value)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("run_seeds",)
 
+import dataclasses
 import multiprocessing
 import resource
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .fuzz_sources import Source, make_sources
-from .fuzzing import Result, Verdict, check_seed, describe_seed, run_reference
+from .fuzzing import Result, Verdict, check_seed
 
 MEMORY = 2 * 1024**3
 """Bytes of address space that a damaged file may make a reader ask for."""
@@ -26,7 +27,21 @@ FILE_SECONDS = 60.0
 """One damaged file takes some 50 ms; longer than this is a hang."""
 
 READY = "ready"
-ALIVE = "alive"
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """A damaged file that is read next."""
+
+    source: str
+    damage: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What we made of it, before the reference reader has its turn."""
+
+    text: str
 
 
 def run_seeds(root: Path, seeds: Sequence[int], *, always_compare: bool = False) -> Iterator[Result]:
@@ -45,20 +60,38 @@ def run_seeds(root: Path, seeds: Sequence[int], *, always_compare: bool = False)
     ------
     result
         One per seed.  If the process dies, by a signal or by the time limit,
-        a process that only runs the reference reader tells whose fault that
-        is; a new process goes on with the next seed.
+        it is the fault of the reader that had its turn; a new process goes on
+        with the next seed.
     """
     remaining = list(seeds)
     while remaining:
         with _start(_judge_all, root, remaining, always_compare) as (connection, process):
             while remaining:
-                seed = remaining.pop(0)
-                answer = _receive(connection, process)
-                if isinstance(answer, Result):
-                    yield answer
-                else:
-                    yield _judge_death(root, seed, death=answer)
+                result, is_alive = _follow(connection, process, remaining.pop(0))
+                yield result
+                if not is_alive:
                     break
+
+
+def _follow(connection: Connection, process: SpawnProcess, seed: int) -> tuple[Result, bool]:
+    """Return the result of one seed, and whether the process lives on."""
+    begun = _receive(connection, process)
+    if not isinstance(begun, Begun):
+        raise RuntimeError(f"The fuzzing process died between two files: {begun}.")
+    answer = _receive(connection, process)
+    if isinstance(answer, Result):
+        return answer, True
+    if not isinstance(answer, Answered):
+        return Result(seed, begun.source, begun.damage, Verdict.VIOLATION, answer, FILE_SECONDS), False
+    try:
+        result = _receive(connection, process)
+    except RuntimeError as error:
+        # AST at times leaves Python in a state that ends with SystemError.
+        result = str(error)
+    if isinstance(result, Result):
+        return result, True
+    text = f"The reference reader: {result}; ours: {answer.text}"
+    return Result(seed, begun.source, begun.damage, Verdict.DIES_TOO, text, FILE_SECONDS), False
 
 
 @contextmanager
@@ -100,20 +133,6 @@ def _receive(connection: Connection, process: SpawnProcess) -> Any:
         return signal.Signals(-process.exitcode).name
 
 
-def _judge_death(root: Path, seed: int, *, death: str) -> Result:
-    """Tell whether the reference reader lives through a file that killed us."""
-    with _start(_run_reference, root, seed) as (connection, process):
-        source, damage = connection.recv()
-        try:
-            theirs = _receive(connection, process)
-        except RuntimeError as error:
-            # AST at times leaves Python in a state that ends with SystemError.
-            theirs = str(error)
-    verdict = Verdict.VIOLATION if theirs == ALIVE else Verdict.DIES_TOO
-    text = f"{death}; the reference reader: {theirs}"
-    return Result(seed, source, damage, verdict, text, FILE_SECONDS)
-
-
 def _judge_all(
     connection: Connection, folder: Path, root: Path, seeds: Sequence[int], always_compare: bool
 ) -> None:
@@ -121,16 +140,15 @@ def _judge_all(
     with _sources(root, folder) as sources:
         connection.send(READY)
         for seed in seeds:
-            connection.send(check_seed(sources, seed, folder, always_compare=always_compare))
-
-
-def _run_reference(connection: Connection, folder: Path, root: Path, seed: int) -> None:
-    """Read one damaged file with the reference reader, and say so if that worked."""
-    with _sources(root, folder) as sources:
-        connection.send(READY)
-        connection.send(describe_seed(sources, seed))
-        run_reference(sources, seed, folder)
-        connection.send(ALIVE)
+            result = check_seed(
+                sources,
+                seed,
+                folder,
+                always_compare=always_compare,
+                begin=lambda source, damage: connection.send(Begun(source, damage)),
+                answered=lambda text: connection.send(Answered(text)),
+            )
+            connection.send(result)
 
 
 @contextmanager

@@ -13,15 +13,13 @@ __all__ = (
     "Verdict",
     "check_seed",
     "compare",
-    "describe_seed",
-    "run_reference",
 )
 
-import contextlib
 import dataclasses
 import enum
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import astropy.io.fits
@@ -59,8 +57,8 @@ class Verdict(enum.StrEnum):
     """`InputDataError` where the reference reader finds pixels: allowed."""
 
     DIES_TOO = enum.auto()
-    """The process died, and so does one that only runs the reference reader:
-    a fault of compiled code that both of them call."""
+    """The reference reader killed the process after we had given pixels or
+    `InputDataError`: a fault of compiled code that it calls."""
 
     OFF_IMAGE = enum.auto()
     """The damaged file says that the image is elsewhere, to both readers."""
@@ -81,7 +79,15 @@ class Result:
     seconds: float
 
 
-def check_seed(sources: list[Source], seed: int, folder: Path, *, always_compare: bool = False) -> Result:
+def check_seed(
+    sources: list[Source],
+    seed: int,
+    folder: Path,
+    *,
+    always_compare: bool = False,
+    begin: Callable[[str, str], None] = lambda _source, _damage: None,
+    answered: Callable[[str], None] = lambda _answer: None,
+) -> Result:
     """Damage one file, cut from it and judge the outcome.
 
     Parameters
@@ -95,44 +101,25 @@ def check_seed(sources: list[Source], seed: int, folder: Path, *, always_compare
     always_compare
         Whether to ask the reference reader also where the file was refused,
         which tells ``STRICTER`` from ``REFUSED``.
+    begin
+        Called with the name of the file and the damage, before anything is read.
+    answered
+        Called with our answer, before the reference reader has its turn, which
+        the process may not survive.
     """
     source, mutant, rng = _make_mutant(sources, seed)
+    begin(source.name, mutant.damage)
     path = folder / f"mutant_{seed}.fits"
     path.write_bytes(mutant.data)
-    begin = time.perf_counter()
+    start = time.perf_counter()
     try:
         with warnings.catch_warnings():
             # Readers warn of damage that they repair; that is no outcome.
             warnings.simplefilter("ignore")
-            verdict, explanation = _judge(source, path, rng, always_compare=always_compare)
+            verdict, explanation = _judge(source, path, rng, answered, always_compare=always_compare)
     finally:
         path.unlink()
-    return Result(seed, source.name, mutant.damage, verdict, explanation, time.perf_counter() - begin)
-
-
-def describe_seed(sources: list[Source], seed: int) -> tuple[str, str]:
-    """Return which file a seed damages, and how."""
-    source, mutant, _ = _make_mutant(sources, seed)
-    return source.name, mutant.damage
-
-
-def run_reference(sources: list[Source], seed: int, folder: Path) -> None:
-    """Read one damaged file with the reference reader alone.
-
-    For a process that may die of it.
-    """
-    source, mutant, _ = _make_mutant(sources, seed)
-    path = folder / f"mutant_{seed}.fits"
-    path.write_bytes(mutant.data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for detail in Detail:
-            # How the reference reader fails is its own affair, as long as it lives.
-            with contextlib.suppress(Exception):
-                sky_projection, bbox = _read_reference_geometry(source, path)
-                _evaluate(sky_projection, np.array([bbox.x.center]), np.array([bbox.y.center]))
-            with contextlib.suppress(Exception):
-                _read_reference(source, path, source.subset, detail)
+    return Result(seed, source.name, mutant.damage, verdict, explanation, time.perf_counter() - start)
 
 
 def _make_mutant(sources: list[Source], seed: int) -> tuple[Source, Mutant, np.random.Generator]:
@@ -143,7 +130,12 @@ def _make_mutant(sources: list[Source], seed: int) -> tuple[Source, Mutant, np.r
 
 
 def _judge(
-    source: Source, path: Path, rng: np.random.Generator, *, always_compare: bool
+    source: Source,
+    path: Path,
+    rng: np.random.Generator,
+    answered: Callable[[str], None],
+    *,
+    always_compare: bool,
 ) -> tuple[Verdict, str]:
     """Cut from a damaged file and compare."""
     size = path.stat().st_size
@@ -168,6 +160,7 @@ def _judge(
         return Verdict.VIOLATION, f"{type(error).__module__}.{type(error).__name__}: {error}"
     if rng.random() < 0.15 and (trouble := _check_stamps(source, ref)):
         return Verdict.VIOLATION, trouble
+    answered("pixels" if refusal is None else f"{type(refusal).__name__}: {refusal}")
     if refusal is None:
         return compare(image, source, path, detail)
     if isinstance(refusal, InternalError):

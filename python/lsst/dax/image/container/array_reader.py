@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lsst.images import Box, MaskSchema, SkyProjection
 
 from ..errors import InputDataError, NoCoverageError, UnsupportedProductError
+from ._ast_rules import check_ast_texts
 from ._wcs_cards import note_stored_form
 from .array_layout import ArrayLayout
 from .bulk import read_box_arrays
@@ -137,6 +138,18 @@ class ArrayReader:
             return keep_observation(astropy.io.fits.Header.fromstring(self._layout.primary))
         except (ValueError, TypeError, astropy.io.fits.VerifyError) as error:
             raise InputDataError(f"{self._source.name} has an unusable primary header: {error}") from error
+
+    def check_ast_objects(self) -> None:
+        """Look at all AST objects of the JSON tree before another reader gives them to AST.
+
+        The sky projection is looked at in any case.
+
+        Raises
+        ------
+        InputDataError
+            Raised if one contradicts itself, of which the process may die.
+        """
+        check_ast_texts(self._layout.json)
 
     def read_arrays(self, bbox: Box, *, planes: Sequence[str] = PLANES) -> Mapping[str, NDArray[Any]]:
         """Read pixels of some planes, in one round.

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("ArrayReference", "PixelTree", "parse_tree")
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from lsst.images.serialization import (
 )
 
 from ..errors import InputDataError
+from ._ast_rules import check_ast_text
 from .sources import UnsupportedContainerError
 
 _SCHEMA_URL = re.compile(r"https://images\.lsst\.io/schemas/(\w+)-(\d+)\.\d+\.\d+$")
@@ -131,6 +132,8 @@ class PixelTree:
         """
         if self.projection_model is None:
             return None
+        for text in _ast_texts(self.projection_model):
+            check_ast_text(text)
         try:
             projection: SkyProjection[Any] = self.projection_model.deserialize(DetachedArchive())
         except ArchiveAccessRequiredError as error:
@@ -212,6 +215,14 @@ def parse_tree(schema_url: str, json: bytes) -> PixelTree:
         lines = str(error).splitlines()[:3]
         raise InputDataError(f"The JSON tree contradicts schema {url[1]}: {' '.join(lines)}") from error
     return _make_tree(url[1], model)
+
+
+def _ast_texts(model: SkyProjectionSerializationModel[PointerModel]) -> Iterator[str]:
+    """Yield the texts of the AST objects of a map to the sky."""
+    for transform in (model.pixel_to_sky, model.fits_approximation):
+        for mapping in [] if transform is None else transform.mappings:
+            if not isinstance(mapping, PointerModel):
+                yield mapping.ast
 
 
 def _make_tree(kind: str, model: pydantic.BaseModel) -> PixelTree:
