@@ -37,6 +37,8 @@ ARROWS: dict[str, set[str]] = {
 }
 # A cutout writes itself, through the writer of small files.
 ARROWS["cutouts"] = {*SCIENCE, "container"}
+# Raws and calibrations are files of their own, which no Butler decodes.
+ARROWS["recreation"] = {*SCIENCE, "container"}
 ARROWS["cli"] = set(ARROWS)
 
 # The files of a product room that work through a Butler.

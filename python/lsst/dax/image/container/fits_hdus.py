@@ -194,11 +194,13 @@ def _read_hdus(stream: Any, source: str) -> Iterator[FitsHdu]:
         if total > _MAX_BYTES:
             raise InputDataError(f"{source} has more than {_MAX_BYTES} bytes by its headers.")
         data = stream.read(size)
-        if len(data) < size:
+        padding = -size % BLOCK_SIZE
+        # What ends before its padding may have lost the HDUs that follow.
+        length = len(data) + (len(stream.read(padding)) if len(data) == size else 0)
+        if length < size + padding:
             raise InputDataError(
-                f"{source} is truncated: HDU {number} has {len(data)} of {size} bytes after its header."
+                f"{source} is truncated: after its header HDU {number} has {length} of {size + padding} bytes."
             )
-        stream.read(-size % BLOCK_SIZE)
         yield FitsHdu(source, number, header, data)
     raise InputDataError(f"{source} has more than {_MAX_HDUS} HDUs.")
 
@@ -281,11 +283,11 @@ def _make_layout(hdu: FitsHdu) -> ArrayLayout:
     """Return how the pixels lie in the data of an HDU."""
     values = hdu.cards
     prefix = "Z" if values.get("ZIMAGE") is True else ""
-    datatype = _NAMES.get(int(str(values[f"{prefix}BITPIX"])))
-    shape = tuple(values.get(f"{prefix}NAXIS{axis}") for axis in (2, 1))
+    bits, *shape = (values.get(f"{prefix}{name}") for name in ("BITPIX", "NAXIS2", "NAXIS1"))
+    datatype = _NAMES.get(bits) if isinstance(bits, int) else None
     ny, nx = (size if isinstance(size, int) and size > 0 else 0 for size in shape)
     if datatype is None or not ny or not nx:
-        raise InputDataError(f"An image has shape {shape} and type {datatype}.")
+        raise InputDataError(f"An image has BITPIX = {bits!r} and NAXIS2, NAXIS1 = {shape}.")
     scale, zero = values.get("BSCALE", 1), values.get("BZERO", 0)
     header = hdu.header_bytes
     if scale == 1 and (zero == 0 or (zero == _UNSIGNED_ZERO and datatype == "int16")):
