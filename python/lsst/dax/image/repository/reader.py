@@ -204,6 +204,7 @@ class DatasetReader:
             return self.read_image(bbox)
         if self._container is not None:
             check_primary_counts(self._uri)
+            self._container.check_ast_objects()
         try:
             image: MaskedImage = fetch_dataset(self._butler, self._ref, bbox=bbox)
         except InputDataError as error:
