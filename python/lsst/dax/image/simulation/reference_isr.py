@@ -111,9 +111,10 @@ def run_reference_isr(
     steps = settings.steps or DP2_STEPS
     if unknown := [name for name in steps if name not in STEP_FUNCTIONS]:
         raise RequestError(f"Unknown steps {unknown}; there are {', '.join(STEPS)}.")
-    if raw_counts.shape != sensor.raw_bbox.shape:
+    shape = tuple(sensor.raw_bbox.shape)
+    if raw_counts.shape != shape:
         raise InputDataError(
-            f"The raw of {sensor.name} has shape {raw_counts.shape}, its amplifiers {sensor.raw_bbox.shape}."
+            f"The raw of {sensor.name} has shape {raw_counts.shape}, its amplifiers {shape}."
         )
     image = raw_counts.astype(np.float32)
     run = Run(
