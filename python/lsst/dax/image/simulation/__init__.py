@@ -14,8 +14,10 @@ what is not, is said where it is made:
 The same visits exist as raws too: `simulate_raw` follows the light through a
 `Sensor` of one of the camera's vendors to its counts, with every `Effects`
 switched on alone or with others, and `SimulatedCalibrations` hold the true
-size of each.  The model is written forward, from the physics; it shares no
-function with `lsst.dax.image.recreation`, which takes it away again.
+size of each.  `make_raw_survey` writes them with their calibrations and with
+the visit images that the observatory would have made of them.  The model is
+written forward, from the physics; it shares no function with
+`lsst.dax.image.recreation`, which takes it away again.
 
 It needs the extra ``demo`` (GalSim).
 """
@@ -26,6 +28,8 @@ from ._config import SurveyConfig
 from ._effects import Effects
 from ._electronics import RawTruth, SimulatedRaw, simulate_raw
 from ._raw_file import RawIdentity, write_raw_file
+from ._raw_repository import make_raw_survey
+from ._raw_survey import RawSurvey
 from ._repository import make_mini_survey
 from ._sensor import (
     Sensor,
@@ -44,6 +48,7 @@ __all__ = (
     "Effects",
     "MiniSurvey",
     "RawIdentity",
+    "RawSurvey",
     "RawTruth",
     "Sensor",
     "SensorAmplifier",
@@ -56,6 +61,7 @@ __all__ = (
     "VisitPlan",
     "accumulate_in_silicon",
     "make_mini_survey",
+    "make_raw_survey",
     "make_sensor",
     "make_simulated_calibrations",
     "simulate_raw",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("CALIBRATION_TYPES", "FLAT", "write_calibration_files", "write_calibration_image")
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,9 +49,10 @@ def write_calibration_files(
     *,
     instrument: str,
     physical_filters: Sequence[str],
+    names: Collection[str] = tuple(CALIBRATION_TYPES),
     calibration_date: str = "2025-10-01",
 ) -> dict[tuple[str, str], Path]:
-    """Write all calibrations of a detector.
+    """Write the calibrations of a detector.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def write_calibration_files(
         Name of the instrument.
     physical_filters
         Filters of the flats, which have the same pixels.
+    names
+        Names of the dataset types to write.
     calibration_date
         Day that the headers give.
 
@@ -85,10 +88,14 @@ def write_calibration_files(
         more: Cards = {"FILTER": name, "FLATSRC": "DOME", "EXPTIME": 1.0}
         images[FLAT, name] = (calibrations.flat, calibrations.flat_variance, "", more)
     for key, (image, variance, unit, own) in images.items():
+        if key[0] not in names:
+            continue
         paths[key] = directory / "_".join(part for part in (*key, suffix) if part)
         header: Cards = {**cards, "OBSTYPE": key[0], **own}
         write_calibration_image(paths[key], image, variance, unit=unit, cards=header)
     for name, hdus in make_calibration_tables(calibrations, cards).items():
+        if name not in names:
+            continue
         paths[name, ""] = directory / f"{name}_{suffix}"
         hdus.writeto(paths[name, ""])
     return paths

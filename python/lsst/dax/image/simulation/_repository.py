@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("make_mini_survey",)
+__all__ = (
+    "SKY_MAP_RUN",
+    "insert_dimensions",
+    "make_mini_survey",
+    "put_sky_map",
+    "require_empty_directory",
+    "save_truth",
+)
 
 import json
 from pathlib import Path
@@ -82,28 +89,33 @@ def make_mini_survey(root: Path | str, *, config: SurveyConfig | None = None) ->
     what is read back differs from what was drawn by that much.
     """
     root = Path(root)
-    if root.exists() and any(root.iterdir()):
-        found = sorted(path.name for path in root.iterdir())[:5]
-        raise OutputError(f"A mini survey needs an empty directory; {root} has {found}.")
+    require_empty_directory(root)
     config = config if config is not None else SurveyConfig()
     survey = MiniSurvey(root=root, config=config, truth=make_truth(config))
     Butler.makeRepo(str(root), config=_make_repository_config())
     butler = Butler.from_config(str(root), writeable=True)
     try:
-        _insert_dimensions(butler, survey)
+        insert_dimensions(butler, survey)
         _register_datasets(butler)
-        _put_sky_map(butler, survey)
+        put_sky_map(butler, survey)
         templates = _put_coadds(butler, survey)
         for plan in survey.visits:
             for detector in range(config.detector_count):
                 _put_visit_images(butler, survey, plan, detector, templates)
     finally:
         butler.close()
-    _save_truth(survey)
+    save_truth(survey)
     return survey
 
 
-def _save_truth(survey: MiniSurvey) -> None:
+def require_empty_directory(root: Path) -> None:
+    """Raise `OutputError` if a directory has something in it."""
+    if root.exists() and any(root.iterdir()):
+        found = sorted(path.name for path in root.iterdir())[:5]
+        raise OutputError(f"A mini survey needs an empty directory; {root} has {found}.")
+
+
+def save_truth(survey: MiniSurvey) -> None:
     """Write truth and configuration beside the repository's own files."""
     text = json.dumps(survey.config.to_json(), indent=2)
     (survey.root / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
@@ -117,7 +129,7 @@ def _make_repository_config() -> Config:
     return Config({"datastore": {"formatters": dict.fromkeys(kinds, formatter)}})
 
 
-def _insert_dimensions(butler: Butler, survey: MiniSurvey) -> None:
+def insert_dimensions(butler: Butler, survey: MiniSurvey) -> None:
     """Insert the records of the instrument, the visits and the sky map."""
     registry, config = butler.registry, survey.config
     registry.insertDimensionData(
@@ -246,7 +258,8 @@ def _register_datasets(butler: Butler) -> None:
     butler.collections.redefine_chain(COLLECTION, [RUN, SKY_MAP_RUN])
 
 
-def _put_sky_map(butler: Butler, survey: MiniSurvey) -> None:
+def put_sky_map(butler: Butler, survey: MiniSurvey) -> None:
+    """Write the parameters of the sky map."""
     config = survey.config.sky_map.to_config()
     butler.put(config, "skyMapConfig", skymap=survey.skymap, run=SKY_MAP_RUN)
 
