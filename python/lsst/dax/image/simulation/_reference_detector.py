@@ -118,10 +118,10 @@ def apply_flat(
     _check_shape(planes, flat, "flat")
     f, fv = flat.astype(np.float32), variance.astype(np.float32)
     image, old = planes.image, planes.variance
-    # The numerator is rounded to single precision at each operation, the
-    # denominator is not.
+    # The numerator and the square of the flat are rounded to single precision
+    # at each operation; the product of the squares and the quotient are not.
     numerator = (image * image) * fv + (f * f) * old
-    square = f.astype(np.float64) ** 2
+    square = (f * f).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         result = planes.with_variance(numerator / (square * square)).with_image(image / f)
     result = _merge(result, mask)

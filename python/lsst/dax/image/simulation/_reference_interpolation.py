@@ -130,7 +130,8 @@ def kriging_weights(length: int, index: int, left: int, right: int) -> tuple[flo
     Notes
     -----
     The ends of a wide run are taken to be infinitely far apart; a pixel of it
-    feels the end that is within `REACH_PX`, the left one where both are.
+    feels the end that is within `REACH_PX`, the right one where both are: the
+    original fills the left end first.
     """
     places = np.array([-k for k in reversed(range(1, left + 1))] + [length + k for k in range(right)], float)
     sides = np.array([0] * left + [1] * right)
@@ -139,7 +140,7 @@ def kriging_weights(length: int, index: int, left: int, right: int) -> tuple[flo
     target = np.exp(-0.25 * (places - index) ** 2)
     if wide:
         mutual[np.not_equal.outer(sides, sides)] = 0.0
-        felt = 0 if index < REACH_PX else 1 if index >= length - REACH_PX else None
+        felt = 1 if index >= length - REACH_PX else 0 if index < REACH_PX else None
         target[sides != felt] = 0.0
     count = left + right
     system = np.ones((count + 1, count + 1))
