@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputDataError
+from ._ast_classes import ANCESTORS, check_child, check_numbers, check_range, find_child, find_family
 from ._ast_text import AstNode, parse_ast_text
 
 _MAX_AXES = 16
@@ -24,49 +25,6 @@ _MAX_FRAMES = 100
 _MAX_POWER = 100
 _MAX_COUNT = 10**6
 
-_FRAMES = frozenset(
-    ("Frame", "SkyFrame", "CmpFrame", "FrameSet", "SpecFrame", "TimeFrame", "FluxFrame", "DSBSpecFrame")
-)
-_AXES = frozenset(("Axis", "SkyAxis"))
-_MAPPINGS = frozenset(
-    (
-        *(
-            "UnitMap",
-            "ZoomMap",
-            "ShiftMap",
-            "WinMap",
-            "MatrixMap",
-            "PolyMap",
-            "ChebyMap",
-            "CmpMap",
-            "TranMap",
-        ),
-        *(
-            "SphMap",
-            "WcsMap",
-            "PermMap",
-            "PcdMap",
-            "LutMap",
-            "NormMap",
-            "RateMap",
-            "SlaMap",
-            "TimeMap",
-            "SpecMap",
-        ),
-        *("DssMap", "GrismMap", "MathMap", "UnitNormMap", "XphMap"),
-    )
-)
-_ANCESTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        **dict.fromkeys(_MAPPINGS, ("Object", "Mapping")),
-        **dict.fromkeys(_FRAMES, ("Object", "Mapping", "Frame")),
-        "Frame": ("Object", "Mapping"),
-        "DSBSpecFrame": ("Object", "Mapping", "Frame", "SpecFrame"),
-        "ChebyMap": ("Object", "Mapping", "PolyMap"),
-        "Axis": ("Object",),
-        "SkyAxis": ("Object", "Axis"),
-    }
-)
 _POWER = re.compile(r"p[fi]([0-9]{1,6})(_[0-9]{1,6}_([0-9]{1,6}))?\Z")
 _INTEGER = re.compile(r"[0-9]{1,40}\Z")
 _DIGITS = re.compile(r"[0-9]{1,6}\Z")
@@ -91,7 +49,7 @@ def check_ast_text(text: str) -> None:
         missing or of the wrong kind, or mappings do not fit together.
     """
     node = parse_ast_text(text)
-    if _family(node) not in {"mapping", "frame", None}:
+    if find_family(node) not in {"mapping", "frame", None}:
         raise InputDataError(f"An AST text is a {node.kind}, but a mapping is needed.")
     _check(node)
 
@@ -123,7 +81,7 @@ def check_ast_texts(tree: bytes) -> None:
 
 def _check(node: AstNode) -> _Shape:
     """Check an object and all within it; return its shape as a mapping."""
-    ancestors = _ANCESTORS.get(node.kind)
+    ancestors = ANCESTORS.get(node.kind)
     if ancestors is not None:
         order = [*ancestors, node.kind]
         places = [order.index(kind) if kind in order else -1 for kind in node.sections]
@@ -147,39 +105,30 @@ def _check(node: AstNode) -> _Shape:
     rule = _RULES.get(node.kind)
     if rule is not None:
         return rule(node, shapes)
-    family = _family(node)
+    family = find_family(node)
     if family == "mapping":
         return _mapping_shape(node)
     return _frame_shape(node) if family == "frame" else None
-
-
-def _family(node: AstNode) -> str | None:
-    """Return what an object is, None for a class without rules."""
-    if node.kind in _FRAMES:
-        return "frame"
-    if node.kind in _MAPPINGS:
-        return "mapping"
-    return "axis" if node.kind in _AXES else None
 
 
 def _mapping_shape(node: AstNode) -> tuple[int, int]:
     """Return the declared numbers of coordinates of a mapping."""
     n_in = node.integer("nin", 0, "Mapping")
     n_out = node.integer("nout", n_in, "Mapping")
-    _check_range(node, "Nin", n_in, 1, _MAX_AXES)
-    _check_range(node, "Nout", n_out, 1, _MAX_AXES)
+    check_range(node, "Nin", n_in, 1, _MAX_AXES)
+    check_range(node, "Nout", n_out, 1, _MAX_AXES)
     return n_in, n_out
 
 
 def _frame_shape(node: AstNode) -> tuple[int, int]:
     """Check the axes of a frame."""
     n_axes = node.integer("naxes", 0, "Frame")
-    _check_range(node, "Naxes", n_axes, 1, _MAX_AXES)
+    check_range(node, "Naxes", n_axes, 1, _MAX_AXES)
     if node.kind == "SkyFrame":
-        _check_range(node, "Naxes", n_axes, 2, 2)
+        check_range(node, "Naxes", n_axes, 2, 2)
     for number, value in node.indexed("ax", "Frame"):
-        _check_range(node, "Ax", number, 1, n_axes)
-        _check_child(node, f"Ax{number}", value, {"axis"})
+        check_range(node, "Ax", number, 1, n_axes)
+        check_child(node, f"Ax{number}", value, {"axis"})
     permutation = [node.integers("prm", "Frame").get(axis, axis) for axis in range(1, n_axes + 1)]
     if sorted(permutation) != list(range(1, n_axes + 1)):
         raise InputDataError(f"An AST {node.kind} has {n_axes} axes in the order {permutation}.")
@@ -188,14 +137,14 @@ def _frame_shape(node: AstNode) -> tuple[int, int]:
 
 def _check_compound_frame(node: AstNode, shapes: Mapping[int, _Shape]) -> _Shape:
     """Check a frame that is made of two."""
-    parts = [_child(node, name, {"frame"}) for name in ("framea", "frameb")]
+    parts = [find_child(node, name, {"frame"}) for name in ("framea", "frameb")]
     axes = [shape[0] for part in parts if (shape := shapes[id(part)]) is not None]
     # The number is not written: that of the parts counts.
     n_axes = sum(axes) if len(axes) == len(parts) else _MAX_AXES
     order = node.integers("axp")
     for number, place in order.items():
-        _check_range(node, "Axp", number, 1, n_axes)
-        _check_range(node, f"Axp{number}", place, 1, n_axes)
+        check_range(node, "Axp", number, 1, n_axes)
+        check_range(node, f"Axp{number}", place, 1, n_axes)
     if len(set(order.values())) != len(order):
         raise InputDataError(f"An AST {node.kind} has {n_axes} axes in the order {order}.")
     return (n_axes, n_axes) if len(axes) == len(parts) else None
@@ -209,37 +158,37 @@ def _check_frame_set(node: AstNode, shapes: Mapping[int, _Shape]) -> _Shape:
             f"An AST FrameSet has attributes of its current frame itself: {sorted(node.values('Frame'))}."
         )
     n_frames = node.integer("nframe", 1)
-    _check_range(node, "Nframe", n_frames, 1, _MAX_FRAMES)
+    check_range(node, "Nframe", n_frames, 1, _MAX_FRAMES)
     n_nodes = node.integer("nnode", n_frames)
-    _check_range(node, "Nnode", n_nodes, 1, 2 * _MAX_FRAMES)
-    _check_numbers(node, "Frm", range(1, n_frames + 1))
-    _check_numbers(node, "Map", range(2, n_nodes + 1))
-    _check_numbers(node, "Lnk", range(2, n_nodes + 1))
-    frames = [_child(node, f"frm{number}", {"frame"}) for number in range(1, n_frames + 1)]
+    check_range(node, "Nnode", n_nodes, 1, 2 * _MAX_FRAMES)
+    check_numbers(node, "Frm", range(1, n_frames + 1))
+    check_numbers(node, "Map", range(2, n_nodes + 1))
+    check_numbers(node, "Lnk", range(2, n_nodes + 1))
+    frames = [find_child(node, f"frm{number}", {"frame"}) for number in range(1, n_frames + 1)]
     places = node.integers("nod")
     at_node: dict[int, int] = {}
     for number, frame in enumerate(frames, start=1):
         place = places.get(number, number)
-        _check_range(node, f"Nod{number}", place, 1, n_nodes)
+        check_range(node, f"Nod{number}", place, 1, n_nodes)
         shape = shapes[id(frame)]
         if shape is not None and at_node.setdefault(place, shape[1]) != shape[1]:
             raise InputDataError(
                 f"Frames of an AST FrameSet with {at_node[place]} and {shape[1]} axes share a node."
             )
     for number, variant in node.integers("vfr").items():
-        _check_range(node, f"Vfr{number}", variant, 0, n_frames)
+        check_range(node, f"Vfr{number}", variant, 0, n_frames)
     links = node.integers("lnk")
     for number, parent in links.items():
-        _check_range(node, f"Lnk{number}", parent, 1, n_nodes)
-        shape = shapes[id(_child(node, f"map{number}", {"mapping", "frame"}))]
+        check_range(node, f"Lnk{number}", parent, 1, n_nodes)
+        shape = shapes[id(find_child(node, f"map{number}", {"mapping", "frame"}))]
         if node.integer(f"inv{number}", 0) and shape is not None:
             shape = shape[::-1]
         _check_fit(node, f"Map{number}", shape, (at_node.get(parent), at_node.get(number)))
     _check_tree(links)
     base = node.integer("base", 1)
     current = node.integer("currnt", n_frames)
-    _check_range(node, "Base", base, 1, n_frames)
-    _check_range(node, "Currnt", current, 1, n_frames)
+    check_range(node, "Base", base, 1, n_frames)
+    check_range(node, "Currnt", current, 1, n_frames)
     ends = shapes[id(frames[base - 1])], shapes[id(frames[current - 1])]
     return None if ends[0] is None or ends[1] is None else (ends[0][1], ends[1][1])
 
@@ -263,7 +212,7 @@ def _check_compound(node: AstNode, shapes: Mapping[int, _Shape]) -> _Shape:
     whole = _mapping_shape(node)
     parts: list[_Shape] = []
     for letter in "ab":
-        shape = shapes[id(_child(node, f"map{letter}", {"mapping", "frame"}))]
+        shape = shapes[id(find_child(node, f"map{letter}", {"mapping", "frame"}))]
         is_inverted = bool(node.integer(f"inv{letter}", 0))
         parts.append(shape[::-1] if is_inverted and shape is not None else shape)
     first, second = parts
@@ -295,13 +244,13 @@ def _check_polynomial(node: AstNode, _: Mapping[int, _Shape]) -> _Shape:
         values = node.values("PolyMap")
         coefficients = sum(name[:2] == f"c{letter}" for name in values)
         for number, count in counts.items():
-            _check_range(node, f"NC{direction}{number}", count, 0, coefficients)
+            check_range(node, f"NC{direction}{number}", count, 0, coefficients)
         if sum(counts.values()) != coefficients:
             raise InputDataError(
                 f"An AST PolyMap has {coefficients} coefficients, but NC{direction} = {counts}."
             )
         for number, power in highest.items():
-            _check_range(node, f"MP{direction}{number}", power, 0, _MAX_POWER)
+            check_range(node, f"MP{direction}{number}", power, 0, _MAX_POWER)
         for name, value in values.items():
             if name[:2] == f"p{letter}" and not _is_power(name, value, highest, coefficients * inputs):
                 raise InputDataError(
@@ -328,18 +277,18 @@ def _check_permutation(node: AstNode, _: Mapping[int, _Shape]) -> _Shape:
     """Check a mapping that permutes coordinates or replaces them by constants."""
     n_in, n_out = shape = _mapping_shape(node)
     n_constants = node.integer("nconst", 0)
-    _check_range(node, "Nconst", n_constants, 0, 2 * _MAX_AXES)
+    check_range(node, "Nconst", n_constants, 0, 2 * _MAX_AXES)
     for name, count, other in (("in", n_in, n_out), ("out", n_out, n_in)):
         for number, place in node.integers(name).items():
-            _check_range(node, name.title(), number, 1, count)
-            _check_range(node, f"{name.title()}{number}", place, -n_constants, other)
+            check_range(node, name.title(), number, 1, count)
+            check_range(node, f"{name.title()}{number}", place, -n_constants, other)
     return shape
 
 
 def _check_table(node: AstNode, _: Mapping[int, _Shape]) -> _Shape:
     """Check a look-up table."""
     count = node.integer("nlut", 2)
-    _check_range(node, "Nlut", count, 2, _MAX_COUNT)
+    check_range(node, "Nlut", count, 2, _MAX_COUNT)
     present = sum(1 for _ in node.indexed("l"))
     if present != count:
         raise InputDataError(f"An AST LutMap has {present} values, but Nlut = {count}.")
@@ -353,7 +302,7 @@ def _check_projection(node: AstNode, _: Mapping[int, _Shape]) -> _Shape:
         raise InputDataError(f"An AST WcsMap has {shape} coordinates.")
     axes = [node.integer(f"wcsax{number}", number) for number in (1, 2)]
     for number, axis in enumerate(axes, start=1):
-        _check_range(node, f"WcsAx{number}", axis, 1, n_in)
+        check_range(node, f"WcsAx{number}", axis, 1, n_in)
     if axes[0] == axes[1]:
         raise InputDataError(f"An AST WcsMap has axis {axes[0]} for longitude and latitude.")
     return shape
@@ -385,40 +334,6 @@ _RULES: Mapping[str, Callable[[AstNode, Mapping[int, _Shape]], _Shape]] = Mappin
         "SpecMap": _check_conversions,
     }
 )
-
-
-def _child(node: AstNode, name: str, families: set[str]) -> AstNode:
-    """Return an object within an object."""
-    return _check_child(node, name, node.values().get(name), families)
-
-
-def _check_child(node: AstNode, name: str, value: str | AstNode | None, families: set[str]) -> AstNode:
-    """Return a value that has to be an object of some kind."""
-    if not isinstance(value, AstNode) or _family(value) not in {*families, None}:
-        found = f"a {value.kind}" if isinstance(value, AstNode) else repr(value)
-        raise InputDataError(
-            f"An AST {node.kind} has {found} as {name}, but needs an object of the kind "
-            f"{' or '.join(sorted(families))}."
-        )
-    return value
-
-
-def _check_numbers(node: AstNode, prefix: str, expected: range) -> None:
-    """Refuse values of a name that are not numbered as expected."""
-    numbers = sorted(number for number, _ in node.indexed(prefix.lower()))
-    if numbers != list(expected):
-        raise InputDataError(
-            f"An AST {node.kind} has {prefix} of numbers {numbers}, but needs {expected.start} to "
-            f"{expected.stop - 1}."
-        )
-
-
-def _check_range(node: AstNode, name: str, value: int, first: int, last: int) -> None:
-    """Refuse a number that is out of range."""
-    if not first <= value <= last:
-        raise InputDataError(
-            f"An AST {node.kind} has {name} = {value}, which must be from {first} to {last}."
-        )
 
 
 def _check_fit(node: AstNode, name: str, shape: _Shape, ends: tuple[int | None, int | None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Compression", "can_render", "render_fits", "render_parts")
+__all__ = ("Compression", "can_render", "render_fits", "render_parts", "render_wcs")
 
 import re
 
@@ -143,6 +143,24 @@ def render_parts(
     end = start + sum(hdu.size for hdu in hdus)
     primary = primary_header(cards, index=(end, index.size), json=(end - tree.size, tree.size))
     return [primary, *(part for hdu in (*hdus, index) for part in (hdu.header, *hdu.data))]
+
+
+def render_wcs(image: Image | Mask | MaskedImage) -> bytes:
+    """Return the cards of the FITS WCS of an image.
+
+    Parameters
+    ----------
+    image
+        Image with or without a sky projection.
+
+    Returns
+    -------
+    cards
+        What `render_fits` writes; nothing where there is no projection, or
+        none that has a FITS form.
+    """
+    projection = image.sky_projection
+    return b"" if projection is None else find_forms(projection).wcs_cards(image.bbox)
 
 
 def _planes(image: Image | Mask | MaskedImage) -> list[Plane]:

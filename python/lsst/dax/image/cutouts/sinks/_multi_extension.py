@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lsst.images import Box, Mask, MaskPlane, MaskSchema
 
+from ...container import render_wcs
 from ...errors import OutputError, UnsupportedProductError
 from .._stamps import Stamp
 from ._closing import close_unflushed
@@ -146,12 +147,11 @@ def _grid_cards(stamp: Stamp) -> str:
     image = stamp.image
     if image is None or image.sky_projection is None:
         return "" if image is None else _parent_cards(image.bbox)
-    local = ""
-    wcs = image.sky_projection.as_fits_wcs(image.bbox, allow_approximation=True)
-    if wcs is None:
-        wcs = target_wcs(make_row(stamp))
+    cards = render_wcs(image).decode("ascii")
+    if not cards:
         local = f"{'WCSLOCAL=                    T / WCS is linear: no exact FITS form':80}"
-    return local + _cards_text(wcs.to_header(relax=True)) + _parent_cards(image.bbox)
+        cards = local + _cards_text(target_wcs(make_row(stamp)).to_header(relax=True))
+    return cards + _parent_cards(image.bbox)
 
 
 def _parent_cards(bbox: Box) -> str:
