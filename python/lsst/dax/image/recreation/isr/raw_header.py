@@ -34,6 +34,7 @@ _UNNAMED_DETECTORS = frozenset({"LATISS"})
 _CONTROLLERS = "OCHPQS"
 _SEQUENCE_LIMIT = 10**5
 _YEARS_PER_CONTROLLER = 1000
+_TIME_SCALES = ("tai", "utc", "tt")
 _FIRST_DAY = datetime.date(2010, 1, 1)
 _MAX_DETECTORS = 256
 _MAX_SEQUENCES = 2**15
@@ -182,16 +183,16 @@ def _seconds(header: _Header, keyword: str, source: str) -> float | None:
 def _begin(header: _Header, source: str) -> Time | None:
     """Return when the exposure began (TAI); headers without ``TIMESYS`` are in UTC."""
     scale = str(_value(header, "TIMESYS") or "UTC").lower()
+    if scale not in _TIME_SCALES:
+        raise InputDataError(f"{source} has TIMESYS {scale!r}; known are {', '.join(_TIME_SCALES)}.")
     for keyword in ("DATE-BEG", "DATE-OBS"):
         value = _value(header, keyword)
         if value is None:
             continue
         try:
             return Time(str(value), format="isot", scale=scale).tai
-        except ValueError as error:  # of the time or of its scale
-            raise InputDataError(
-                f"{source} has {keyword} = {value!r} with TIMESYS {scale!r}: {error}"
-            ) from error
+        except ValueError as error:
+            raise InputDataError(f"{source} has {keyword} = {value!r}, which is no time: {error}") from error
     return None
 
 
