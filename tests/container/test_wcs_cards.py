@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
+from pathlib import Path
 
 import astropy.io.fits
 import astropy.units as u
@@ -12,9 +13,9 @@ import pytest
 from astropy.wcs import WCS
 from lsst.images import Box, GeneralFrame, SkyProjection, Transform
 from tests.support.projections import PROJECTIONS, bent_projection
-from tests.support.scenes import BOX, make_sky_projection, make_wcs
+from tests.support.scenes import BOX, make_masked_image, make_sky_projection, make_wcs
 
-from lsst.dax.image.container import _wcs_cards
+from lsst.dax.image.container import _wcs_cards, open_container
 from lsst.dax.image.container._wcs_cards import find_forms
 
 PARTS = [BOX, Box.factory[33:40, 1001:1002], Box.factory[90:130, 1100:1160], Box.factory[-500:-400, 0:50]]
@@ -179,3 +180,51 @@ def test_threads_get_the_same_cards() -> None:
         threaded = list(pool.map(lambda box: find_forms(projection).wcs_cards(box), boxes))
     reference = [to_header(cards)["CRPIX1"] for cards in threaded]
     assert np.allclose(np.diff(reference), -1, rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Return a file of lsst.images with its projection."""
+    path = tmp_path / "image.fits"
+    make_masked_image().write(str(path))
+    return path
+
+
+def test_an_image_from_a_file_takes_the_cards_of_the_file(stored: Path, conversions: list[Box]) -> None:
+    direct = find_forms(make_masked_image().sky_projection)
+    expected = [direct.wcs_cards(box) for box in PARTS]
+    conversions.clear()
+    _wcs_cards._by_json.clear()
+    with open_container(str(stored)) as reader:
+        forms = find_forms(reader.sky_projection)
+        assert [forms.wcs_cards(box) for box in PARTS] == expected
+    assert conversions == []
+
+
+@pytest.mark.parametrize("change", ["PC1_1", "CRVAL2", "CRPIX1", "LONPOLE"])
+def test_cards_of_a_file_that_are_not_its_projection_are_not_taken(
+    change: str, stored: Path, conversions: list[Box]
+) -> None:
+    expected = find_forms(make_masked_image().sky_projection).wcs_cards(PARTS[1])
+    conversions.clear()
+    _wcs_cards._by_json.clear()
+    data = bytearray(stored.read_bytes())
+    card = data.index(f"{change:8}= ".encode(), data.index(b"EXTNAME = 'IMAGE"))
+    value = float(data[card + 10 : card + 30])
+    # By a hundred-thousandth of a pixel and more; lsst.images never looks at it.
+    moved = value + (1e-5 if change == "CRPIX1" else 1e-6 * abs(value))
+    data[card + 10 : card + 30] = f"{moved:20.13G}".encode()
+    stored.write_bytes(data)
+    with open_container(str(stored)) as reader:
+        assert find_forms(reader.sky_projection).wcs_cards(PARTS[1]) == expected
+        assert conversions == [reader.bbox]
+
+
+def test_what_is_noted_of_a_file_goes_with_its_projection(stored: Path, conversions: list[Box]) -> None:
+    with open_container(str(stored)) as reader:
+        assert reader.sky_projection is not None
+        assert any(held[0]() is reader.sky_projection for held in _wcs_cards._headers.values())
+    before = len(_wcs_cards._headers)
+    del reader
+    gc.collect()
+    assert len(_wcs_cards._headers) < before
