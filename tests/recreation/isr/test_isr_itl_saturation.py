@@ -118,8 +118,8 @@ def test_two_cores_bleed_each(no_sag: None) -> None:
             half_width = int((70 * math.exp(-0.02 * y) + width) / 2.0)
             expected[y, x - half_width : x + half_width] |= SATURATED
     np.testing.assert_array_equal(flag_itl_saturation(before).mask, expected)
-    # The second core has 13200 + 10000 + 155 pixels of its own.
-    fewer = flag_itl_saturation(before, min_area=23_355).mask
+    # The second core has 13200 + 10000 + 45 pixels of its own.
+    fewer = flag_itl_saturation(before, min_area=23_245).mask
     np.testing.assert_array_equal(fewer[:, 2160:], before.mask[:, 2160:])
     np.testing.assert_array_equal(fewer[:, :2100], expected[:, :2100])
 
@@ -142,6 +142,16 @@ def test_bleed_must_be_bright_at_the_edge(no_sag: None) -> None:
     before.image[:50, 2050:2070] = 5000.0
     np.testing.assert_array_equal(flag_itl_saturation(before).mask, before.mask)
     assert (flag_itl_saturation(before, threshold=4999.0).mask != before.mask).any()
+
+
+def test_the_sky_of_the_lower_edge_is_that_of_the_upper_amplifier(no_sag: None) -> None:
+    before = make_box_with_bleed()
+    before.image[:50, 2050:2070] = 12_000.0
+    upper = before.image[2000:3800, 2036:2545]  # C14 but for the upper edge
+    upper[:] = 7000.0
+    np.testing.assert_array_equal(flag_itl_saturation(before).mask, before.mask)
+    upper[:] = 6999.0
+    assert (flag_itl_saturation(before).mask != before.mask).any()
 
 
 def test_columns_sag_if_a_fifth_of_the_height_is_saturated() -> None:

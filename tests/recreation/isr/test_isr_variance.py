@@ -85,6 +85,13 @@ def test_an_impossible_variance_is_bad() -> None:
     np.testing.assert_array_equal(after.mask, expected)
 
 
+def test_one_pixel_without_variance_is_enough() -> None:
+    image = np.zeros(SHAPE, f32)
+    image[70, 100] = -36.0
+    after = make_variance(make_exposure(image=image, is_assembled=True, read_noise=6.0))
+    assert np.argwhere(after.mask).tolist() == [[70, 100]]
+
+
 def test_noise_that_is_no_number_is_an_error_but_for_bad_amplifiers() -> None:
     before = make_exposure(image=10.0, is_assembled=True)
     nan = with_states(before, read_noise={"C03": math.nan})
