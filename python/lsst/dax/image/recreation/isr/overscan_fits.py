@@ -125,6 +125,16 @@ def fit_overscan(values: Values, excluded: Flags, *, fit: OverscanFit, order: in
 def measure_statistics(values: npt.NDArray[np.floating]) -> RegionStatistics:
     """Return the statistics of values, of which those that are not finite do not count.
 
+    Parameters
+    ----------
+    values
+        Values of any shape.
+
+    Returns
+    -------
+    statistics
+        Their statistics, in double precision.
+
     Notes
     -----
     Percentiles are linear between ranks.  The first clip keeps what lies within
