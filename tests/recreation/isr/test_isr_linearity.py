@@ -76,11 +76,12 @@ def test_a_spline_on_a_line_is_that_line() -> None:
     np.testing.assert_allclose(found, values - np.array(lost), rtol=1e-7)
 
 
-def test_a_double_spline_is_followed_closer_to_its_end() -> None:
+@pytest.mark.parametrize(("form", "numbers", "margin"), [("Spline", [], 0.1), ("DoubleSpline", [5, 0], 0.01)])
+def test_a_spline_ends_a_little_below_its_last_knot(form: str, numbers: list[int], margin: float) -> None:
     knots = np.array([0, 10, 100, 1000, 20000])
-    spline = [*knots, *(0.01 * knots)]
-    found = correct_pixels([5e4], "DoubleSpline", [5, 0, *spline])
-    assert found[0] == np.float32(5e4 - 0.01 * 19999.99)
+    found = correct_pixels([20000, 20010], form, [*numbers, *knots, *(0.9 * knots)])
+    end = 20000 - margin
+    np.testing.assert_allclose(found, [20000 - 0.9 * end, 20010 - 0.9 * end], rtol=1e-7)
 
 
 def test_the_second_spline_acts_on_what_the_first_left() -> None:

@@ -171,8 +171,8 @@ def correct_inter_chip_crosstalk(
 
     Notes
     -----
-    As `correct_crosstalk`, without quadratic terms: detectors in the order of the coefficients, float32.  Only
-    the mosaic cameras whose detectors share electronics need it, such as DECam.
+    As `correct_crosstalk`, without quadratic terms: detectors in the order of the coefficients, float32.
+    Only the mosaic cameras whose detectors share electronics need it, such as DECam.
     """
     _check(exposure, min_pixel_to_mask)
     subtrahend = np.zeros(exposure.image.shape, np.float32)
@@ -187,7 +187,7 @@ def correct_inter_chip_crosstalk(
                 if total.shape != pixels.shape:
                     raise InputDataError(
                         f"Crosstalk needs amplifiers of one size, but {state.name} of {name} has pixels of "
-                        f"shape {pixels.shape} and {amplifier.name} of {exposure.detector.name} {total.shape}."
+                        f"shape {pixels.shape}, {amplifier.name} of {exposure.detector.name} {total.shape}."
                     )
                 if matrix[s, t] != 0:
                     total += np.float32(matrix[s, t]) * pixels
