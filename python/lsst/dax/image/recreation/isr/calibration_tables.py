@@ -142,8 +142,8 @@ def read_crosstalk(path: ResourcePathExpression) -> Crosstalk:
     return Crosstalk(
         info=tables.info(),
         linear=linear,
-        quadratic=_matrix(tables, "CT_COEFFS_SQR") if tables.has("CT_COEFFS_SQR") else np.zeros((n, n)),
-        valid=_matrix(tables, "CT_VALID") != 0 if tables.has("CT_VALID") else np.ones((n, n), dtype=bool),
+        quadratic=_matrix(tables, "CT_COEFFS_SQR", n) if tables.has("CT_COEFFS_SQR") else np.zeros((n, n)),
+        valid=_matrix(tables, "CT_VALID", n) != 0 if tables.has("CT_VALID") else np.ones((n, n), dtype=bool),
         unit=_crosstalk_unit(tables),
         # Unknown gains are stored as zeros, in some files as a single one.
         fit_gains=gains if gains.size == n and gains.any() else None,
@@ -198,13 +198,13 @@ _CROSSTALK_KEYS = {
 }
 
 
-def _matrix(tables: CalibrationTables, name: str) -> npt.NDArray[np.float64]:
+def _matrix(tables: CalibrationTables, name: str, side: int | None = None) -> npt.NDArray[np.float64]:
     """Return a square matrix that is stored as one row, or as one value in each row."""
     values = tables.numbers(name).ravel()
-    side = math.isqrt(values.size)
+    side = math.isqrt(values.size) if side is None else side
     if side * side != values.size or not side:
         raise InputDataError(
-            f"{tables.label} has {values.size} values of {name}, which are no square matrix."
+            f"{tables.label} has {values.size} values of {name}, which are no matrix of {side} x {side}."
         )
     return values.reshape(side, side)
 
