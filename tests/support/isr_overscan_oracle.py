@@ -38,10 +38,11 @@ def find_levels_slowly(
     values: npt.NDArray[np.float32], excluded: npt.NDArray[np.bool_], *, statistic: str
 ) -> npt.NDArray[np.float64]:
     """Return the median or mean of each row without outliers, gaps filled."""
-    q25, q50, q75 = np.percentile(values, [25.0, 50.0, 75.0], axis=1)
-    spread = 0.74 * (q75 - q25)
-    usual = np.median(spread)
-    spread = np.where(spread > 2.0 * usual, usual, spread)
+    with np.errstate(invalid="ignore"):
+        q25, q50, q75 = np.percentile(values, [25.0, 50.0, 75.0], axis=1)
+        spread = 0.74 * (q75 - q25)
+        usual = np.median(spread)
+        spread = np.where(spread > 2.0 * usual, usual, spread)
     levels = []
     for row, out, middle, sigma in zip(values, excluded, q50, spread, strict=True):
         good = [

@@ -326,3 +326,23 @@ def test_parallel_overscan_must_cover_the_columns_of_the_data() -> None:
     geometry.parallel_overscan_bbox = Box.factory[10:13, 0:9]
     with pytest.raises(InputDataError, match=r"data of amplifier C00 are columns .*10.*, its parallel .*9"):
         subtract_parallel_overscan(exposure)
+
+
+@pytest.mark.parametrize("vendor", ["E2V", "ITL"])
+@pytest.mark.parametrize(("kind", "axis"), [("serial", 1), ("parallel", 0)])
+def test_deferred_charge_next_to_the_data_is_skipped(vendor: str, kind: str, axis: int) -> None:
+    exposure = make_exposure(make_detector(vendor), image=100.0, unit=u.adu)
+    for amplifier in exposure.detector.amplifiers:
+        geometry = raw_geometry(amplifier)
+        data, over = geometry.data_bbox, getattr(geometry, f"{kind}_overscan_bbox")
+        lines = exposure.image[box_slices(over)]
+        lines = lines if axis == 1 else lines.T
+        # The five lines read right after the data hold charge of them.
+        is_beyond = (data.x.start < over.x.start) if axis == 1 else (data.y.start < over.y.start)
+        lines[:, slice(0, 5) if is_beyond else slice(-5, None)] += 30.0
+    skipped = STEPS[kind](exposure, skip=(5, 1), fit_type="mean_per_row")
+    kept = STEPS[kind](exposure, skip=(1, 5), fit_type="mean_per_row")
+    for amplifier in exposure.detector.amplifiers:
+        box = find_box(exposure, amplifier.name, "data")
+        assert (skipped.image[box] == 0.0).all()
+        assert (kept.image[box] < -10.0).all()

@@ -43,7 +43,6 @@ def test_row_percentiles_are_numpys_to_the_bit(seed: int, n: int, m: int) -> Non
         np.testing.assert_array_equal(overscan_fits._row_percentile(ordered, fraction), row)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of NumPy's percentile of infinities
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 50), m=st.integers(1, 60))
 def test_levels_are_those_of_the_slow_way(seed: int, n: int, m: int) -> None:
@@ -202,3 +201,17 @@ def test_spline_needs_bins(bins: int) -> None:
     values = np.ones((12, 8), np.float32)
     with pytest.raises(RequestError, match=f"at least 5 bins .* not {bins} bins of 12 rows"):
         fit_overscan(values, no_mask(values), fit=OverscanFit.AKIMA_SPLINE, order=bins)
+
+
+@pytest.mark.parametrize("factor", [1.9, 2.2])
+def test_spread_of_a_row_with_a_bleed_is_replaced_by_the_usual_one(factor: float) -> None:
+    # Evenly spaced pixels: quartiles are 24 of 48 steps apart, the clip is at 3 x 0.74 x 24 = 53.
+    steps = np.arange(49) - 24.0
+    values = np.repeat(steps[np.newaxis], 9, axis=0).astype(np.float32)
+    values[4] = factor * steps
+    values[4, -3:] = 60.0
+    levels = fit_overscan(values, no_mask(values), fit=OverscanFit.MEAN_PER_ROW, order=1)
+    # Its own spread would keep the three pixels at 60; the usual one rejects them.
+    kept = values[4] if factor < 2 else values[4][np.abs(values[4]) <= 53.28]
+    assert levels[4] == pytest.approx(kept.mean(dtype=np.float64), rel=1e-12)
+    assert np.abs(levels[[0, 8]]).max() == 0.0

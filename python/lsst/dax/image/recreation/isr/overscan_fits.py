@@ -187,11 +187,12 @@ def _row_percentile(ordered: Values, fraction: float) -> Vector:
 
 def _find_limits(ordered: Values) -> tuple[Vector, Vector]:
     """Return the median of every sorted row, and how far from it a value is an outlier."""
-    lower, middle, upper = (_row_percentile(ordered, fraction) for fraction in (0.25, 0.5, 0.75))
-    spread = _ROUNDED_SIGMA_OF_IQR * (upper - lower)
-    # A large spread is charge that bled into the overscan.
-    usual = np.median(spread)
+    # Pixels may be infinite or NaN.
     with np.errstate(invalid="ignore"):
+        lower, middle, upper = (_row_percentile(ordered, fraction) for fraction in (0.25, 0.5, 0.75))
+        spread = _ROUNDED_SIGMA_OF_IQR * (upper - lower)
+        # A large spread is charge that bled into the overscan.
+        usual = np.median(spread)
         spread = np.where(spread > 2.0 * usual, usual, spread)
     return middle, _N_SIGMA_CLIP * spread
 
