@@ -5,6 +5,9 @@ same on images in memory.  Instrument signature removal is in
 `lsst.dax.image.recreation.isr`.
 """
 
+from ._from_butler import *
+from ._inputs_from_butler import *
+from .calibration_cache import *
 from .components import *
 from .fields import *
 from .recipe import *

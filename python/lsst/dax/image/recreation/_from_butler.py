@@ -141,7 +141,7 @@ def make_from_recipe(
             components,
             seed=recipe.seed,
             bbox=bbox,
-            metadata={**isr_image.metadata, RECIPE_KEY: recipe.model_dump_json()},
+            metadata=dict(isr_image.metadata.native) | {RECIPE_KEY: recipe.model_dump_json()},
             threads=threads,
         )
 

@@ -6,6 +6,7 @@ __all__ = ("stitch_visit_image",)
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -18,7 +19,6 @@ from ._masks import bits_to_mask, mask_to_bits, merge_masks, select_planes
 from .components import VisitComponents
 from .fields import render_background, render_scaling
 from .isr import map_threads
-from .isr.exposure import HeaderValue
 
 type FloatImage = npt.NDArray[np.float32]
 
@@ -32,7 +32,7 @@ def stitch_visit_image(
     *,
     seed: int,
     bbox: Box | None = None,
-    metadata: Mapping[str, HeaderValue] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     threads: int = 1,
 ) -> VisitImage:
     """Calibrate an image without instrument signature, and attach what was persisted.
@@ -186,7 +186,7 @@ def _attach(
     variance: FloatImage,
     mask: Mask,
     components: VisitComponents,
-    metadata: Mapping[str, HeaderValue],
+    metadata: Mapping[str, Any],
 ) -> VisitImage:
     """Return the visit image of finished planes."""
     bbox = mask.bbox

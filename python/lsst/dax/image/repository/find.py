@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("find_by_uuid", "find_dataset", "find_datasets")
+__all__ = ("find_by_uuid", "find_calibration", "find_dataset", "find_datasets", "find_exposures")
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from lsst.daf.butler import DatasetNotFoundError as ButlerDatasetNotFoundError
 from lsst.daf.butler.registry import NoDefaultCollectionError
 from lsst.sphgeom import Region
 
-from ..errors import DatasetNotFoundError, RequestError
+from ..errors import DatasetNotFoundError, MissingCalibrationError, RequestError
 from ..geometry import SkyStencil, StencilLike, as_stencil
 from .protocol import FindsDatasets
 
@@ -198,6 +198,80 @@ def find_by_uuid(
     if ref is None:
         raise DatasetNotFoundError(f"No dataset found with UUID {dataset_id}.")
     return _with_component(ref, component)
+
+
+def find_exposures(butler: FindsDatasets, *, instrument: str, visit: int) -> list[int]:
+    """Return the exposures of a visit.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+    instrument, visit
+        Which visit.
+
+    Returns
+    -------
+    exposures
+        Identifiers, ascending; empty if the visit is not known.
+    """
+    with _translated_errors(f"Look-up of visit {visit} of {instrument!r}"):
+        records = butler.query_dimension_records(
+            "visit_definition", data_id={"instrument": instrument, "visit": visit}, explain=False
+        )
+    return sorted({int(record.dataId["exposure"]) for record in records})
+
+
+def find_calibration(
+    butler: FindsDatasets,
+    dataset_type: str,
+    exposure: DatasetRef,
+    *,
+    collections: str | Sequence[str] | None = None,
+) -> DatasetRef:
+    """Return the calibration that is certified for an exposure.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+    dataset_type
+        Name of the calibration's dataset type.
+    exposure
+        Dataset of one exposure, such as a raw.
+    collections
+        Collections to search, in order; the Butler's default if `None`.
+
+    Returns
+    -------
+    ref
+        The calibration for the detector, the filter where it has one, and the
+        middle of the exposure.
+
+    Raises
+    ------
+    MissingCalibrationError
+        Raised if none is certified for that time.
+    DatasetNotFoundError
+        Raised if the repository does not know the exposure.
+    """
+    expanded = butler.get_dataset(exposure.id, dimension_records=True)
+    timespan = None if expanded is None else expanded.dataId.timespan
+    if expanded is None or timespan is None or not isinstance(timespan.begin, Time):
+        raise DatasetNotFoundError(
+            f"The repository has no time for exposure {dict(exposure.dataId.required)}."
+        )
+    moment = timespan.begin
+    if isinstance(timespan.end, Time):
+        moment = timespan.begin + 0.5 * (timespan.end - timespan.begin)
+    data_id = dict(expanded.dataId.mapping)
+    try:
+        return find_dataset(butler, dataset_type, data_id, collections=collections, time=(moment, moment))
+    except DatasetNotFoundError as error:
+        raise MissingCalibrationError(
+            f"No {dataset_type!r} is certified for {dict(exposure.dataId.required)} at {moment.tai.isot} "
+            f"(TAI): {error}"
+        ) from error
 
 
 def _with_component(ref: DatasetRef, component: str | None) -> DatasetRef:

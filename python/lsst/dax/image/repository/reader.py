@@ -7,7 +7,7 @@ the Butler.
 
 from __future__ import annotations
 
-__all__ = ("DatasetReader", "ImageGeometry", "fetch_geometry", "opened_dataset")
+__all__ = ("DatasetReader", "ImageGeometry", "fetch_geometry", "opened_dataset", "read_metadata")
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -376,6 +376,35 @@ def fetch_geometry(butler: ReadsAndLocates, ref: DatasetRef) -> ImageGeometry:
     """
     with opened_dataset(butler, ref) as reader:
         return reader.geometry
+
+
+def read_metadata(uri: ResourcePath) -> dict[str, Any]:
+    """Read the flexible metadata of a file of `lsst.images`, and no pixels.
+
+    Parameters
+    ----------
+    uri
+        File.
+
+    Returns
+    -------
+    metadata
+        Metadata of the image in it.
+
+    Raises
+    ------
+    InputDataError
+        Raised if the file is missing or not one of `lsst.images`.
+    """
+    try:
+        if _is_fits(uri):
+            check_primary_counts(uri)
+        with open_archive(uri) as archive:
+            return dict(archive.metadata)
+    except _UNREADABLE as error:
+        raise InputDataError(
+            f"{uri} is not a file of lsst.images: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _open_container(ref: DatasetRef, uri: ResourcePath, stack: ExitStack) -> ContainerReader | None:
