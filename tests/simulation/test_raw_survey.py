@@ -126,6 +126,15 @@ def test_original_names_its_calibrations(survey, butler):
         )
         assert image.metadata[f"LSST CALIB UUID {name.upper()}"] == str(ref.id)
         assert image.metadata[f"LSST CALIB RUN {name.upper()}"] == "MiniCam/calib/current"
+    assert "LSST CALIB UUID BFK" not in image.metadata
+
+
+def test_original_has_small_pedestals(survey, butler):
+    metadata = butler.get("visit_image", key(survey)).metadata
+    names = [f"LSST ISR AMPOFFSET PEDESTAL {amplifier.name}" for amplifier in survey.sensor(0).amplifiers]
+    values = np.array([metadata[name] for name in names])
+    assert 0.0 < np.abs(values).max() < 0.1
+    assert np.unique(values).size == 16
 
 
 @pytest.mark.parametrize("detector", [0, 1])

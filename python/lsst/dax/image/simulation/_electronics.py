@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_COUNT", "RawTruth", "SimulatedRaw", "simulate_raw")
+__all__ = (
+    "MAX_COUNT",
+    "RawTruth",
+    "SimulatedRaw",
+    "crop",
+    "readout_slices",
+    "simulate_raw",
+    "to_readout",
+)
 
 import dataclasses
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 from astropy.time import Time
 
 # CollectionType is public, but its package does not mark it as exported.
@@ -31,6 +32,7 @@ from ._lossy import write_lossy
 from ._originals import CalibrationProvenance, make_original_visit_image
 from ._raw_file import RawIdentity, write_raw_file
 from ._raw_survey import CALIBRATION_COLLECTION, EFFECTS_FILE, LOSSY_COLLECTION, RAW_SURVEY_CONFIG, RawSurvey
+from ._reference_steps import ReferenceSettings
 from ._repository import (
     SKY_MAP_RUN,
     insert_dimensions,
@@ -63,6 +65,12 @@ VALID_LEAD_DAYS = 10.0
 
 OUTDATED_BIAS_ELECTRONS = 50.0
 """The outdated bias is wrong by this much."""
+
+PEDESTAL_ELECTRONS = 0.02
+"""1-sigma size of the offsets of amplifiers that the original subtracted, as if measured."""
+
+UNUSED = ("bfk",)
+"""Calibrations that are there, but that the originals are not made with."""
 
 _GENERIC = "lsst.images.formatters.GenericFormatter"
 _REPOSITORY = "lsst.dax.image.repository"
@@ -236,7 +244,11 @@ def _ingest_visit(
     used = {
         name: dataset
         for (name, physical_filter), dataset in provenance.items()
-        if physical_filter in ("", plan.physical_filter)
+        if physical_filter in ("", plan.physical_filter) and name not in UNUSED
+    }
+    rng = np.random.default_rng([survey.config.seed, 23, plan.visit, detector])
+    pedestals = {
+        amplifier.name: float(rng.normal(0.0, PEDESTAL_ELECTRONS)) for amplifier in raw.sensor.amplifiers
     }
     image = make_original_visit_image(
         survey.config,
@@ -244,6 +256,7 @@ def _ingest_visit(
         raw,
         calibrations=survey.calibrations(detector),
         scene=scene,
+        settings=ReferenceSettings(pedestals=pedestals),
         provenance=used,
     )
     butler.put(image, "visit_image", {**key, "visit": plan.visit}, run=ORIGINAL_RUN)

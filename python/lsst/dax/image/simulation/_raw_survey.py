@@ -8,6 +8,7 @@ __all__ = (
     "LOSSY_COLLECTION",
     "RAW_SURVEY_CONFIG",
     "RawSurvey",
+    "make_survey_sensor",
 )
 
 import dataclasses
