@@ -36,7 +36,7 @@ def test_the_edge_of_the_amplifier_is_flagged_to_the_pixel() -> None:
 
 def test_the_defaults_are_those_of_the_pipelines() -> None:
     # 10000 pixels are enough, 9999 and 100000 are not; 350 rows of 512 columns.
-    detector = make_detector("E2V", data=(2002, 512))
+    detector = make_detector("E2V", data=(2002, 512), columns=2)
     exposure = make_exposure(detector, is_assembled=True)
     for pixels, flagged in ((10_000, True), (9_999, False), (99_999, True), (100_000, False)):
         mask = np.zeros_like(exposure.mask)

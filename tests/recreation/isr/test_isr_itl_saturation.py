@@ -18,7 +18,7 @@ from lsst.dax.image.recreation.isr.itl_saturation import flag_itl_saturation
 SATURATED = np.uint16(IsrPlane.SATURATED)
 LEVEL = 12_000.0
 BRIGHT = 15_000.0
-HEIGHT, WIDTH = 4000, 4072
+HEIGHT, WIDTH = 4000, 2545
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def no_sag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_itl(*, saturation: float = LEVEL, bad: str = "C10", vendor: str = "ITL") -> IsrExposure:
-    """Return a dark exposure of a whole detector."""
-    exposure = make_exposure(make_detector(vendor, data=(2000, 509)), is_assembled=True)
+    """Return a dark exposure of five columns of amplifiers of full size."""
+    exposure = make_exposure(make_detector(vendor, data=(2000, 509), columns=5), is_assembled=True)
     states = tuple(
         dataclasses.replace(state, saturation=saturation, is_bad=state.name == bad)
         for state in exposure.amplifiers
@@ -210,7 +210,7 @@ def test_errors_name_what_is_missing() -> None:
     exposure = make_itl(saturation=math.nan)
     saturate(exposure, slice(500, 700), slice(2000, 2100))
     with pytest.raises(
-        InputDataError, match=r"R22_S11.*none of its 15 good amplifiers has a saturation level"
+        InputDataError, match=r"R22_S11.*none of its 9 good amplifiers has a saturation level"
     ):
         flag_itl_saturation(exposure)
     small = make_detector("ITL")
