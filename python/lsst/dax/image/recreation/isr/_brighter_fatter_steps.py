@@ -154,6 +154,11 @@ def exchange_charge(image: FloatImage, north: FloatArray, east: FloatArray, *, t
         Kernels of a quarter of the shift of the upper and the right boundary.
     threads
         Threads to use.
+
+    Returns
+    -------
+    corrected
+        New image.
     """
     from ..._kernels import isr_brighter_fatter_nb  # noqa: PLC0415 (numba is slow to import)
 
