@@ -25,6 +25,7 @@ EXCLUDED_PLANES = ("COSMIC_RAY",)
 """Pixels that hold random numbers in every visit image."""
 
 _GRID = 5
+_SHOWN_KEYS = 5
 
 
 class Comparison(pydantic.BaseModel, frozen=True, extra="forbid"):
@@ -49,7 +50,9 @@ class Comparison(pydantic.BaseModel, frozen=True, extra="forbid"):
     components: tuple[str, ...]
     """Names of other components that are not equal."""
     metadata: dict[str, tuple[Any, Any]]
-    """Metadata of the candidate and the reference that differ, by key; `None` where a side has none."""
+    """Metadata of the reference that the candidate has not or has otherwise: (candidate, reference) by key."""
+    n_more_metadata: int = 0
+    """Metadata that only the candidate has."""
 
     def find_failures(self, tolerance: Tolerance) -> list[str]:
         """Return what is beyond a tolerance, in words; empty if nothing is."""
@@ -111,8 +114,10 @@ class Comparison(pydantic.BaseModel, frozen=True, extra="forbid"):
         ]
         if self.components:
             lines.append(f"  not equal {', '.join(self.components)}")
-        if self.metadata:
-            lines.append(f"  metadata  {', '.join(sorted(self.metadata))}")
+        keys = sorted(self.metadata)
+        shown = ", ".join(keys[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")
+        text = f": {shown}" if keys else ""
+        lines.append(f"  metadata  {len(keys)} differ, {self.n_more_metadata} more{text}")
         return "\n".join(lines)
 
 
@@ -186,6 +191,7 @@ def compare_images(
         psf_residual=psf_residual,
         components=components,
         metadata=_compare_metadata(candidate.metadata.native, reference.metadata.native),
+        n_more_metadata=len(set(candidate.metadata.native) - set(reference.metadata.native)),
     )
 
 
@@ -260,7 +266,7 @@ def _compare_components(candidate: VisitImage, reference: VisitImage) -> tuple[s
 
 
 def _compare_metadata(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    pairs = {key: (ours.get(key), theirs.get(key)) for key in {*ours, *theirs}}
+    pairs = {key: (ours.get(key), value) for key, value in theirs.items()}
     # NaN is equal to NaN here.
     return {
         key: pair
