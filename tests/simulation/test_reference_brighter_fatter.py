@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lsst.dax.image.simulation import _reference_brighter_fatter
 from lsst.dax.image.simulation._calibration_truth import make_simulated_calibrations
 from lsst.dax.image.simulation._pixel_area import ShiftMatrices, accumulate_charge
 from lsst.dax.image.simulation._reference_brighter_fatter import (
@@ -165,12 +166,37 @@ def test_kernel_correction_iterates_to_a_fixed_point() -> None:
     assert np.abs(change[1:-1, 1:-1] - first)[8:-8, 8:-8].max() > 0.04 * np.abs(change).max()
 
 
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_a_weak_effect_takes_three_iterations(method, calibrations, monkeypatch) -> None:
+    # The second estimate is compared with zero, the third with the second.
+    image = make_star(5e3)
+    found = change_by(method, image, calibrations)
+    changes = {}
+    for count in (2, 3, 4):
+        monkeypatch.setattr(_reference_brighter_fatter, "MAX_ITERATIONS", count)
+        changes[count] = change_by(method, image, calibrations)
+    assert np.array_equal(found, changes[3])
+    assert np.array_equal(found, changes[4])
+    assert not np.array_equal(found, changes[2])
+
+
 def test_flux_conserving_potential_is_unknown_at_the_low_edges(calibrations) -> None:
     image = np.random.default_rng(1).uniform(1e3, 1e5, SHAPE)
     change = flux_conserving_correction(image, calibrations.kernel)
     half = calibrations.kernel.shape[0] // 2
     assert not np.any(change[:half, :half])
     assert np.all(np.any(change[half:, half:] != 0.0, axis=0))
+
+
+def test_flux_conserving_kernel_is_correlated_not_convolved() -> None:
+    # A kernel whose weight is on the right looks at the pixel to the right.
+    kernel = np.zeros((5, 5))
+    kernel[2, 3] = 1e-6
+    image = np.zeros(SHAPE)
+    image[40, 50] = 1e4
+    change = flux_conserving_correction(image, kernel)
+    assert abs(change[40, 49]) > 1.0
+    assert abs(change[40, 51]) < 0.01
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -169,6 +169,19 @@ def test_first_clip_is_about_the_median() -> None:
     assert clipped_mean(values) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_clipping_takes_three_rounds() -> None:
+    # A long tail loses some of itself in every round, each time chosen from all values.
+    values = np.concatenate([np.linspace(-1.0, 1.0, 400), 1.5 * 1.15 ** np.arange(30.0)])
+    center, limit = np.median(values), 3.0 * 0.741301109252802 * np.subtract(*np.percentile(values, [75, 25]))
+    means = []
+    for _ in range(4):
+        kept = values[np.abs(values - center) <= limit]
+        center, limit = np.mean(kept), 3.0 * np.std(kept, ddof=1)
+        means.append(center)
+    assert len(set(means)) == 4
+    assert clipped_mean(values) == pytest.approx(means[2], rel=1e-12)
+
+
 @pytest.mark.parametrize("radius", [0, 1, 2, 7])
 def test_growth_is_by_manhattan_distance(radius) -> None:
     grown = grow_diamond(some((20, 14)), radius)
