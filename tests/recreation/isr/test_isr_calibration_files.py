@@ -11,6 +11,8 @@ import pytest
 import yaml
 from astropy.io import fits
 from astropy.table import Table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lsst.images import Box
 from tests.support.calibration_files import NAMES, VERTICES, write_master, write_tables
 from tests.support.testdata import testdata
@@ -289,6 +291,7 @@ def test_unusable_crosstalk_is_refused(tmp_path: Path) -> None:
     other = Table({"IC_SOURCE_DET": ["R22_S12"], "IC_COEFFS": [np.zeros(N * N)]})
     cases: list[tuple[list[Table], dict[str, Any], str]] = [
         ([make_crosstalk()], {"HAS_CROSSTALK": False}, "has no coefficients"),
+        ([make_crosstalk()], {**units, "CROSSTALK_VERSION": "new"}, "CROSSTALK_VERSION of crosstalk"),
         ([make_crosstalk(CT_COEFFS=[np.zeros(15)])], units, "15 values of CT_COEFFS"),
         ([make_crosstalk()], {**units, "NAMP": 16}, "NAMP = 16, but 4 x 4"),
         ([make_crosstalk()], {"CROSSTALK_RATIOS_UNITS": "mag"}, "CROSSTALK_RATIOS_UNITS = 'mag'"),
@@ -527,6 +530,39 @@ def test_distortion_matrices(tmp_path: Path) -> None:
     np.testing.assert_array_equal(electro.by_filter["r_57"][2], np.arange(4.0, 8.0).reshape(2, 2) + ord("E"))
     with pytest.raises(InputDataError, match=r"A_N of electro_bf .* has 4 values, but shape \(3, 3\)"):
         read_electro_bf(write_tables(tmp_path / "c.fits", [make_distortion(FIT_RANGE=[3])], cards))
+
+
+@pytest.fixture(scope="module")
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return one file of each form."""
+    folder = tmp_path_factory.mktemp("calibrations")
+    distortion = {**LSST, "OBSTYPE": "BF_DISTORTION_MATRIX"}
+    return {
+        "flat": write_master(folder / "a.fits", image=IMAGE, cards={"FILTER": "r_57"}, has_outline=True),
+        "electro_bf": write_tables(folder / "b.fits", [make_distortion()], distortion),
+        "cti": write_tables(folder / "c.fits", make_cti(), {"OBSTYPE": "CTI", "CTI_VERSION": 1.3}),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")  # of its headers
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers out of range
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["flat", "electro_bf", "cti"]),
+    place=st.floats(0, 1, exclude_max=True),
+    value=st.integers(0, 255),
+)
+def test_a_damaged_byte_is_the_datas_fault_or_harmless(
+    tmp_path: Path, good_files: dict[str, Path], kind: str, place: float, value: int
+) -> None:
+    damaged = bytearray(good_files[kind].read_bytes())
+    damaged[int(place * len(damaged))] = value
+    path = tmp_path / "damaged.fits"
+    path.write_bytes(damaged)
+    try:
+        assert read_calibration(kind, path).info.kind == kind
+    except InputDataError as error:
+        assert "damaged.fits" in str(error)
 
 
 def test_the_kinds_are_those_of_the_calibrations(tmp_path: Path) -> None:

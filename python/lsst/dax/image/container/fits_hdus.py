@@ -98,7 +98,10 @@ class FitsHdu:
             Raised if a card is unusable.
         """
         with fits_trouble_reported(self.label):
-            return astropy.io.fits.Header.fromstring(self.header_bytes)
+            header = astropy.io.fits.Header.fromstring(self.header_bytes)
+            for card in header.cards:
+                _ = card.value  # astropy parses a card when it is looked at
+            return header
 
     def pixels(self) -> NDArray[Any]:
         """Decode the pixels.
@@ -199,7 +202,7 @@ def _read_hdus(stream: Any, source: str) -> Iterator[FitsHdu]:
         length = len(data) + (len(stream.read(padding)) if len(data) == size else 0)
         if length < size + padding:
             raise InputDataError(
-                f"{source} is truncated: after its header HDU {number} has {length} of {size + padding} bytes."
+                f"{source} is truncated: HDU {number} has {length} of {size + padding} bytes of data."
             )
         yield FitsHdu(source, number, header, data)
     raise InputDataError(f"{source} has more than {_MAX_HDUS} HDUs.")

@@ -49,6 +49,7 @@ _UNUSABLE = (
     AssertionError,
     MemoryError,
     RuntimeError,
+    UnboundLocalError,  # astropy, of a column whose format is none
     CfitsioException,
     starlink.Ast.AstError,
     VerifyError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CalibrationTables", "read_calibration_tables", "table_trouble_reported")
+__all__ = ("CalibrationTables", "decode_text", "read_calibration_tables", "table_trouble_reported")
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -14,7 +14,12 @@ import numpy.typing as npt
 from lsst.resources import ResourcePathExpression
 
 from ...errors import InputDataError
-from ._calibration_table import CalibrationTables, decode_text, read_calibration_tables
+from ._calibration_table import (
+    CalibrationTables,
+    decode_text,
+    read_calibration_tables,
+    table_trouble_reported,
+)
 from .calibrations import (
     AmplifierLinearity,
     AmplifierPtc,
@@ -212,7 +217,8 @@ def _matrix(tables: CalibrationTables, name: str, side: int | None = None) -> np
 def _crosstalk_unit(tables: CalibrationTables) -> u.UnitBase:
     """Return the unit of the pixels that the coefficients are for."""
     version: Any = tables.meta.get("CROSSTALK_VERSION", 0)
-    is_early = float(str(version)) < _FIRST_CROSSTALK_WITH_UNITS
+    with table_trouble_reported(f"CROSSTALK_VERSION of {tables.label}"):
+        is_early = float(str(version)) < _FIRST_CROSSTALK_WITH_UNITS
     text = "adu" if is_early else decode_text(tables.meta.get("CROSSTALK_RATIOS_UNITS") or "")
     if text not in _UNITS:
         raise InputDataError(
