@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SHAPE", "make_assembled", "make_kernel", "make_shifts", "make_stars")
+__all__ = ("SHAPE", "make_assembled", "make_kernel", "make_large", "make_shifts", "make_stars")
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,13 @@ def make_assembled(
     """Return an assembled exposure in electron."""
     detector = make_detector(data=(SHAPE[0] // 2, SHAPE[1] // 4), columns=4)
     return make_exposure(detector, image=image, variance=25.0, mask=mask, is_assembled=True)
+
+
+def make_large() -> IsrExposure:
+    """Return an exposure of several tiles and stripes, every pixel of which acts."""
+    rng = np.random.default_rng(9)
+    detector = make_detector(data=(260, 150), columns=2)
+    return make_exposure(detector, image=rng.uniform(1e3, 3e4, (520, 300)), is_assembled=True)
 
 
 def make_shifts(n: int = 6, *, seed: int | None = None) -> BrighterFatterDistortion:

@@ -9,8 +9,14 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 import pytest
-from tests.support.isr import make_detector, make_exposure
-from tests.support.isr_brighter_fatter import SHAPE, make_assembled, make_kernel, make_shifts, make_stars
+from tests.support.isr_brighter_fatter import (
+    SHAPE,
+    make_assembled,
+    make_kernel,
+    make_large,
+    make_shifts,
+    make_stars,
+)
 from tests.support.isr_brighter_fatter_oracle import boundary_shifts, exchange_oracle
 from tests.support.isr_interpolation_oracle import interpolate_oracle
 
@@ -88,10 +94,7 @@ def test_doubled_flux_doubles_the_relative_effect(correct: Correct) -> None:
 
 @each_method
 def test_threads_do_not_change_a_bit(correct: Correct) -> None:
-    rng = np.random.default_rng(9)
-    # Several tiles and stripes.
-    detector = make_detector(data=(260, 150), columns=2)
-    exposure = make_exposure(detector, image=rng.normal(800, 30, (520, 300)), is_assembled=True)
+    exposure = make_large()
     one, four = correct(exposure), correct(exposure, threads=4)
     np.testing.assert_array_equal(one.image, four.image)
     assert one.header == four.header
@@ -239,6 +242,17 @@ def test_the_exchange_is_that_of_the_whole_image(n: int) -> None:
     np.testing.assert_array_almost_equal_nulp(corrected, expected.astype(np.float32), nulp=1)
     assert np.mean(corrected != expected.astype(np.float32)) < 1e-3
     assert np.abs(expected - stars).max() > 1
+
+
+def test_blocks_exchange_charge_with_each_other() -> None:
+    large = make_large()
+    shifts = make_shifts(4, seed=1)
+    corrected = correct_brighter_fatter_electrostatic(large, electro_bf=shifts).image
+    image = large.image.astype(np.float64)
+    kernels = boundary_shifts(shifts.north, shifts.south, shifts.east, shifts.west)
+    expected = (image - exchange_oracle(image, *kernels)).astype(np.float32)
+    np.testing.assert_array_almost_equal_nulp(corrected, expected, nulp=1)
+    assert np.mean(corrected != expected) < 1e-3
 
 
 def test_filters_have_shifts_of_their_own() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.support.isr_brighter_fatter import SHAPE, make_assembled, make_kernel, make_stars
+from tests.support.isr_brighter_fatter import SHAPE, make_assembled, make_kernel, make_large, make_stars
 from tests.support.isr_brighter_fatter_oracle import divergence_oracle, flux_oracle
 
 from lsst.dax.image.errors import InputDataError, RequestError
@@ -51,6 +51,18 @@ def test_the_flux_is_that_of_the_whole_image(half: int) -> None:
         assert result.header["LSST ISR BF ITERS"] == n
         np.testing.assert_array_almost_equal_nulp(result.image, expected.astype(np.float32), nulp=1)
         assert np.abs(expected - stars).max() > 10
+
+
+def test_blocks_and_stripes_join() -> None:
+    large, bfk = make_large(), make_kernel(2)
+    kernel, image = bfk.detector_kernel, large.image.astype(np.float64)
+    assert kernel is not None
+    divergence = correct_brighter_fatter_kernel(large, bfk=bfk, max_iterations=2)
+    expected, _ = divergence_oracle(image, kernel, max_iterations=2, threshold=0.0)
+    np.testing.assert_array_almost_equal_nulp(divergence.image, expected.astype(np.float32), nulp=1)
+    flux = correct_brighter_fatter_flux_conserving(large, bfk=bfk, max_iterations=1)
+    expected, _ = flux_oracle(image, kernel, max_iterations=1, threshold=0.0)
+    np.testing.assert_array_almost_equal_nulp(flux.image, expected.astype(np.float32), nulp=1)
 
 
 def test_the_last_row_keeps_a_wider_margin_than_the_first() -> None:
