@@ -2,6 +2,7 @@
 
 from ._counts import *
 from .header import *
+from .image_file import *
 from .layout import *
 from .layout_cache import *
 from .plain_fits import *

@@ -13,12 +13,11 @@ from astropy.time import Time
 from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..container import Compression
+from ..container import Compression, write_fits
 from ..errors import RequestError, UnsupportedProductError
 from ..geometry import EdgePolicy, PixelStencil, Stencil, StencilLike, as_stencil
 from ._detail import Detail, keep_detail
 from ._padding import paste_into
-from ._write import write_fits
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DatasetRef

@@ -13,9 +13,9 @@ from astropy.time import Time
 
 from lsst.images import Image
 
+from ...container import render_image
 from ...errors import RequestError
 from .._stamps import Stamp
-from .._write import render_image
 from ._from_butler import make_stamp_header
 from ._sink import stamp_key
 from ._table_hdu import BLOCK

@@ -6,18 +6,20 @@ __all__ = ("render_image", "write_fits")
 
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import astropy.io.fits
 from astropy.time import Time
 
+import lsst.images.fits
 from lsst.images import GeneralizedImage
-from lsst.images.serialization import write_archive
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..container import Compression, can_render, render_parts
 from ..errors import OutputError, RequestError
+from ._hdus import Compression
+from .writer import can_render, render_parts
 
 
 def write_fits(
@@ -47,8 +49,8 @@ def write_fits(
     overwrite
         Whether a file of that name may be replaced.
     temporary_root
-        Local folder in which files with further components are made; the
-        system's own if `None`.
+        Local folder in which files with further components are made; beside
+        the target if `None`, or in the system's own for a remote one.
     written
         Time that the file says it was written at; now if `None`.
 
@@ -67,13 +69,16 @@ def write_fits(
     """
     target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
     if target.getExtension() != ".fits":
-        raise RequestError(f"Cutouts are written as '.fits' files, not as {target.basename()!r}.")
+        raise RequestError(f"Images are written as '.fits' files, not as {target.basename()!r}.")
+    arguments = (header, compression, temporary_root, written)
     try:
-        parts = _render_parts(image, header, compression, temporary_root, written)
-        if target.isLocal:
-            _put_into_place(parts, Path(target.ospath), overwrite=overwrite)
+        if not target.isLocal:
+            _upload(b"".join(_render_parts(image, *arguments)), target, overwrite=overwrite)
+        elif can_render(image) or temporary_root is not None:
+            _put_into_place(_render_parts(image, *arguments), Path(target.ospath), overwrite=overwrite)
         else:
-            _upload(b"".join(parts), target, overwrite=overwrite)
+            with _staged(Path(target.ospath), overwrite=overwrite) as staged:
+                _write_whole(image, staged, header, compression)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
@@ -124,22 +129,43 @@ def _render_parts(
     scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
     with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
         made = Path(folder) / "image.fits"
-        write_archive(image, str(made), update_header=lambda primary: _add_cards(primary, header))
+        _write_whole(image, made, header, compression)
         return [made.read_bytes()]
 
 
+def _write_whole(
+    image: GeneralizedImage, path: Path, header: astropy.io.fits.Header, compression: Compression
+) -> None:
+    """Write an image with all its components to a new file, through `lsst.images`."""
+    options = dict.fromkeys(("image", "mask", "variance")) if compression is Compression.NONE else None
+    lsst.images.fits.write(
+        image,
+        str(path),
+        compression_options=options,
+        update_header=lambda primary: _add_cards(primary, header),
+    )
+
+
 def _put_into_place(parts: Sequence[bytes | memoryview], target: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name, in one step that cannot half-happen."""
+    """Write a finished file."""
+    with _staged(target, overwrite=overwrite) as staged, staged.open("wb") as stream:
+        stream.writelines(parts)
+
+
+@contextmanager
+def _staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary name beside a file, which gets its own in one step that cannot half-happen."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    if not overwrite and target.exists():
+        raise FileExistsError(f"{target} exists")
+    # lsst.images looks at the extension.
+    staged = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.part.fits")
     try:
-        with staged.open("wb") as stream:
-            stream.writelines(parts)
+        yield staged
         if overwrite:
             staged.replace(target)
         else:
-            # Unlike a check before the move, this fails if another process
-            # makes the file in between.
+            # Unlike the check before, this fails if another process made the file meanwhile.
             target.hardlink_to(staged)
     finally:
         staged.unlink(missing_ok=True)
