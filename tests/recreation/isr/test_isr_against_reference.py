@@ -21,7 +21,12 @@ from lsst.dax.image.recreation.isr import (
     run_isr,
     run_steps,
 )
-from lsst.dax.image.simulation.reference_isr import ReferenceResult, run_reference_isr
+from lsst.dax.image.simulation.reference_isr import (
+    BrighterFatterMethod,
+    ReferenceResult,
+    ReferenceSettings,
+    run_reference_isr,
+)
 
 # Steps of the reference, and the last of ours that does the same.
 PAIRS = {
@@ -48,13 +53,14 @@ PAIRS = {
 LONG_NAMES = {short: plane.name for short, plane in get_legacy_visit_image_mask_planes().items()}
 
 
-def run_reference(scene: IsrScene) -> ReferenceResult:
+def run_reference(scene: IsrScene, settings: ReferenceSettings | None = None) -> ReferenceResult:
     return run_reference_isr(
         scene.simulated.counts,
         scene.sensor,
         scene.truth_calibrations,
         detector_exposure_id=scene.raw.info.detector_exposure_id,
         dark_time=scene.raw.info.dark_time_s,
+        settings=settings,
         keep_intermediate=True,
     )
 
@@ -80,6 +86,25 @@ def test_every_step_equals_the_reference_to_the_bit(physical_type: str) -> None:
         for short, where in expected.mask.items():
             plane = IsrPlane[LONG_NAMES.get(short, short)]
             np.testing.assert_array_equal(found.mask & plane != 0, where, err_msg=f"{theirs}: {short}")
+
+
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [
+        (BrighterFatterMethod.COULTON18, "correct_brighter_fatter_kernel"),
+        (BrighterFatterMethod.COULTON18_FLUX_CONSERVING, "correct_brighter_fatter_flux_conserving"),
+    ],
+)
+def test_scalar_kernels_equal_the_reference(method: BrighterFatterMethod, step: str) -> None:
+    """The other two forms of the brighter-fatter correction, within the rounding of the whole image."""
+    scene = make_scene("E2V")
+    reference = run_reference(scene, ReferenceSettings(brighter_fatter=method))
+    steps = tuple(
+        Step(name=step) if item.name == "correct_brighter_fatter_electrostatic" else item
+        for item in SEQUENCE.steps
+    )
+    image = run_isr(scene.raw, scene.calibrations, sequence=IsrSequence(name="test", steps=steps))
+    np.testing.assert_array_max_ulp(image.image.array, reference.image, maxulp=4)
 
 
 @pytest.mark.parametrize("physical_type", ["E2V", "ITL"])

@@ -12,3 +12,4 @@ from .components import *
 from .fields import *
 from .recipe import *
 from .stitching import *
+from .writing import *

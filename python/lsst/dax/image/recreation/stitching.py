@@ -18,7 +18,7 @@ from ..errors import InconsistentUnitsError, InputDataError, NoCoverageError
 from ._masks import bits_to_mask, mask_to_bits, merge_masks, select_planes
 from .components import VisitComponents
 from .fields import render_background, render_scaling
-from .isr import map_threads
+from .isr._threads import map_threads
 
 type FloatImage = npt.NDArray[np.float32]
 

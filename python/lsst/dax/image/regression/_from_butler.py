@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Verification", "verify_recreation")
+__all__ = ("Verification", "assert_recreated", "verify_recreation")
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
@@ -19,7 +19,6 @@ from ..repository import ButlerLike, SharedButler, fetch_uri, map_in_order, name
 from .comparison import Comparison, compare_images
 from .quantisation import read_steps
 from .tolerance import Tolerance
-
 
 _CALIBRATIONS = CalibrationCache(1_000_000_000)
 """Calibrations that this process read last; all its tasks share them."""
@@ -73,6 +72,42 @@ def verify_recreation(
     """
     verify = partial(_verify, SharedButler(butler), sequence, tolerance)
     yield from map_in_order(executor, verify, refs)
+
+
+def assert_recreated(
+    butler: ButlerLike, ref: DatasetRef, *, sequence: IsrSequence, tolerance: Tolerance
+) -> None:
+    """Raise unless a visit image can be re-created as it is; for release tests.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    ref
+        The visit image.
+    sequence
+        Steps of the instrument signature removal.
+    tolerance
+        Limits of what may differ.
+
+    Raises
+    ------
+    AssertionError
+        Raised with a list of all that is beyond the limits, or why the image
+        cannot be made.
+
+    Examples
+    --------
+    With pytest, one test per image of a release::
+
+        @pytest.mark.parametrize("ref", find_datasets(butler, "visit_image", where=WHERE), ids=str)
+        def test_visit_image_can_be_made_again(ref):
+            assert_recreated(butler, ref, sequence=LSSTCAM_DP2, tolerance=LOSSY)
+    """
+    (result,) = verify_recreation(butler, [ref], sequence=sequence, tolerance=tolerance)
+    if result.comparison is None:
+        raise AssertionError(f"{name_dataset(ref)} cannot be made again: {result.failures[0]}")
+    result.comparison.assert_equivalent(tolerance)
 
 
 def _verify(

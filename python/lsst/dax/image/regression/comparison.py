@@ -50,7 +50,7 @@ class Comparison(pydantic.BaseModel, frozen=True, extra="forbid"):
     components: tuple[str, ...]
     """Names of other components that are not equal."""
     metadata: dict[str, tuple[Any, Any]]
-    """Metadata of the reference that the candidate has not or has otherwise: (candidate, reference) by key."""
+    """Metadata of the reference that the candidate lacks or has otherwise: (candidate, reference)."""
     n_more_metadata: int = 0
     """Metadata that only the candidate has."""
 

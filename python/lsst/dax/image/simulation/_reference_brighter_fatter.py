@@ -90,10 +90,12 @@ def kernel_correction(image: FloatArray, kernel: FloatArray) -> FloatArray:
     Returns
     -------
     change
-        Electrons to add; zero within half the kernel and one pixel of the edges.
+        Electrons to add; zero within half the kernel and one pixel of the low
+        edges, and one pixel more of the high edges: the original halves a
+        negative odd size, which rounds away from zero.
     """
     half = kernel.shape[0] // 2
-    inside = slice(half + 1, -half - 1), slice(half + 1, -half - 1)
+    inside = slice(half + 1, -half - 2), slice(half + 1, -half - 2)
     start = np.where(np.isnan(image), 0.0, image)
     estimate, previous = start, np.zeros_like(start)
     change = np.zeros_like(start)

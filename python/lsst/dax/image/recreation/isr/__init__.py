@@ -5,7 +5,6 @@ returns a new one.  A sequence (`IsrSequence`) says which run, in which order
 and with which parameters; `run_isr` runs them.
 """
 
-from ._threads import *
 from .amplifier_offsets import *
 from .amplifiers import *
 from .assembly import *
@@ -33,6 +32,7 @@ from .overscan import *
 from .presets import *
 from .raw import *
 from .raw_geometry import *
+from .raw_header import *
 from .saturation import *
 from .saturation_trails import *
 from .sequence import *

@@ -65,7 +65,7 @@ class IsrPlane(enum.IntFlag):
     ITL_DIP = 1 << 10
     """In the dip around a bright trail of an ITL sensor."""
     UNMASKED_NAN = 1 << 11
-    """Not finite, and in no other plane at that time."""
+    """Not finite, in the image or in the variance."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,16 @@ def make_mask_schema() -> MaskSchema:
 def raw_geometry(amplifier: Amplifier) -> AmplifierRawGeometry:
     """Return where an amplifier is in the assembled raw.
 
+    Parameters
+    ----------
+    amplifier
+        Amplifier of a detector.
+
+    Returns
+    -------
+    geometry
+        Boxes of its data and overscans, in pixels of the assembled raw.
+
     Raises
     ------
     InputDataError
@@ -245,7 +255,18 @@ def raw_geometry(amplifier: Amplifier) -> AmplifierRawGeometry:
 
 
 def box_slices(box: Box) -> tuple[slice, slice]:
-    """Return the slices (rows, columns) of a box in an array that starts at pixel (0, 0)."""
+    """Return the slices of a box in an array that starts at pixel (0, 0).
+
+    Parameters
+    ----------
+    box
+        Box of pixels.
+
+    Returns
+    -------
+    rows, columns
+        Slices along y and x.
+    """
     return slice(box.y.start, box.y.stop), slice(box.x.start, box.x.stop)
 
 
@@ -261,5 +282,5 @@ _DESCRIPTIONS = {
     IsrPlane.NO_DATA: "No data.",
     IsrPlane.CROSSTALK: "Changed much by the crosstalk correction.",
     IsrPlane.ITL_DIP: "In the dip around a bright trail of an ITL sensor.",
-    IsrPlane.UNMASKED_NAN: "Not finite, and in no other plane.",
+    IsrPlane.UNMASKED_NAN: "Not finite.",
 }

@@ -137,7 +137,12 @@ def run_isr(
 def run_steps(
     raw: IsrExposure, calibrations: IsrCalibrations, *, sequence: IsrSequence, threads: int = 1
 ) -> Iterator[tuple[Step, IsrExposure]]:
-    """Run the steps of a sequence one by one; see `run_isr`.
+    """Run the steps of a sequence one by one.
+
+    Parameters
+    ----------
+    raw, calibrations, sequence, threads
+        As for `run_isr`.
 
     Yields
     ------
