@@ -5,6 +5,11 @@ library are subpackages; import the one that is needed:
 
 `lsst.dax.image.cutouts`
     Cutouts of one image, and stamps of many positions in many images.
+`lsst.dax.image.recreation`
+    Visit images made again from their raws; instrument signature removal is in
+    its subpackage ``isr``.
+`lsst.dax.image.regression`
+    Compare two images, and verify that a release can be made again.
 `lsst.dax.image.geometry`
     Stencils on the sky and their pixels.
 `lsst.dax.image.repository`
