@@ -46,6 +46,7 @@ BUTLER_FILES = {
     "_from_butler.py",
     "cutouts/_stamps_from_butler.py",
     "cutouts/factory.py",
+    "recreation/_components_from_butler.py",
     "recreation/_inputs_from_butler.py",
     "cutouts/stencils.py",
     "cutouts/projection_finders.py",

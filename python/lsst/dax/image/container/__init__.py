@@ -1,5 +1,6 @@
 """Headers and pixels of FITS files, without a Butler."""
 
+from ._ast_rules import *
 from ._counts import *
 from .header import *
 from .image_file import *

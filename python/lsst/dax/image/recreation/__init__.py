@@ -5,11 +5,14 @@ same on images in memory.  Instrument signature removal is in
 `lsst.dax.image.recreation.isr`.
 """
 
+from ._components_from_butler import *
 from ._from_butler import *
 from ._inputs_from_butler import *
+from .background_file import *
 from .calibration_cache import *
 from .components import *
 from .fields import *
 from .recipe import *
 from .stitching import *
+from .visit_summary import *
 from .writing import *

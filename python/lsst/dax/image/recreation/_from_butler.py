@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = (
     "fetch_calibrations",
-    "fetch_components",
     "make_from_recipe",
     "recreate_from",
     "recreate_visit_image",
@@ -15,18 +14,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from lsst.daf.butler import DatasetRef
-from lsst.images import Box, Mask, MaskedImage, VisitImage
+from lsst.images import Box, MaskedImage, VisitImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import CalibrationMismatchError, InputDataError, RequestTooLargeError, internal_errors_reported
+from ..errors import CalibrationMismatchError, RequestTooLargeError, internal_errors_reported
 from ..repository import (
     ButlerLike,
     fetch_uri,
     find_by_uuid,
     name_dataset,
-    opened_dataset,
     read_metadata,
 )
+from ._components_from_butler import fetch_components
 from ._inputs_from_butler import make_visit_image_recipe
 from .calibration_cache import CalibrationCache
 from .components import VisitComponents
@@ -129,7 +128,8 @@ def make_from_recipe(
     with internal_errors_reported(f"Re-creation of the visit image {recipe.raw.data_id}"):
         components = fetch_components(
             butler,
-            _find(butler, recipe.components["visit_image"]),
+            {name: _find(butler, dataset) for name, dataset in recipe.components.items()},
+            detector=int(recipe.raw.data_id["detector"]),
             background=recipe.background,
             with_mask=recipe.with_original_mask,
         )
@@ -183,46 +183,6 @@ def recreate_from(
     with internal_errors_reported(f"Re-creation of {uri}"):
         recipe = read_recipe(read_metadata(uri))
         return make_from_recipe(butler, recipe, max_pixels=max_pixels, cache=cache, threads=threads)
-
-
-def fetch_components(
-    butler: ButlerLike, ref: DatasetRef, *, background: str, with_mask: bool = True
-) -> VisitComponents:
-    """Read what a persisted visit image holds besides image and variance.
-
-    Parameters
-    ----------
-    butler
-        Butler to read through.
-    ref
-        The visit image.
-    background
-        Name of the background that was subtracted from it.
-    with_mask
-        Whether to read its mask.
-
-    Returns
-    -------
-    components
-        What it holds.
-
-    Raises
-    ------
-    InputDataError
-        Raised if the file is unusable, or lacks a component.
-    """
-    with opened_dataset(butler, ref) as reader:
-        bbox = reader.geometry.bbox
-        pixel = Box.factory[bbox.y.start : bbox.y.start + 1, bbox.x.start : bbox.x.start + 1]
-        image = reader.read_full(pixel)
-    if not isinstance(image, VisitImage):
-        raise InputDataError(f"{name_dataset(ref)} is a {type(image).__name__}, not a VisitImage.")
-    mask: Mask | None = None
-    if with_mask:
-        with opened_dataset(butler, ref.makeComponentRef("mask")) as reader:
-            plane = reader.read_image(bbox)
-        mask = plane if isinstance(plane, Mask) else None
-    return VisitComponents.from_visit_image(image, mask=mask, background=background)
 
 
 def fetch_calibrations(
@@ -294,7 +254,8 @@ def _run_isr(
 
 
 def _find(butler: ButlerLike, dataset: InputDataset) -> DatasetRef:
-    return find_by_uuid(butler, dataset.id)
+    _, _, component = dataset.dataset_type.partition(".")
+    return find_by_uuid(butler, dataset.id, component=component or None)
 
 
 def _check_size(bbox: Box, max_pixels: int | None) -> None:

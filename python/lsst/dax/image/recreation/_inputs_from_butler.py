@@ -7,14 +7,17 @@ __all__ = ("CALIBRATION_DATASETS", "make_visit_image_recipe")
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from lsst.daf.butler import DatasetRef
-from lsst.images import Box, VisitImage
+from lsst.images import Box
 
 from ..errors import (
     CalibrationMismatchError,
+    DatasetNotFoundError,
     InputDataError,
     MissingCalibrationError,
+    RequestError,
     UnsupportedProductError,
 )
 from ..repository import (
@@ -24,9 +27,9 @@ from ..repository import (
     find_dataset,
     find_exposures,
     name_dataset,
-    opened_dataset,
 )
 from ..version import __version__
+from ._components_from_butler import SEPARATE_INPUTS, fetch_metadata
 from .isr import IsrSequence
 from .recipe import InputDataset, VisitImageRecipe
 
@@ -53,6 +56,8 @@ _ALIASES = {
     "bfk": ("BFKERNEL", "NEWBFKERNEL"),
     "gain_correction": ("GAINCORRECTION",),
 }
+# Separate inputs that together need no visit image.
+_NEEDED_INPUTS = ("background", "visit_summary", "psf", "detector", "obs_info")
 _PEDESTALS = "LSST ISR AMPOFFSET PEDESTAL"
 _OFFSET_STEP = "subtract_amplifier_offsets"
 
@@ -76,8 +81,9 @@ def make_visit_image_recipe(
     sequence
         Steps of the instrument signature removal.
     inputs
-        Datasets to take for some inputs: ``raw``, ``visit_image`` or a key of
-        `CALIBRATION_DATASETS`.
+        Datasets to take for some inputs: ``raw``, ``visit_image``, a key of
+        `CALIBRATION_DATASETS`, or one of `SEPARATE_INPUTS`, which go before
+        what the visit image holds.
     bbox
         Pixels to make (0-based, of the trimmed detector); all if `None`.
 
@@ -90,12 +96,16 @@ def make_visit_image_recipe(
     ------
     DatasetNotFoundError
         Raised if there is no such raw or visit image.
+    InputDataError
+        Raised if some of `SEPARATE_INPUTS` are given, more are needed, and
+        there is no visit image.
     MissingCalibrationError
         Raised if a calibration that a step needs is not in the collections
         for the time of the exposure.
     CalibrationMismatchError
         Raised if the original says that offsets of the amplifiers were
-        subtracted, and the sequence has no step for it.
+        subtracted, and the sequence has no step for it; or if an input is of
+        another instrument, visit or detector.
     UnsupportedProductError
         Raised if the visit has several exposures.
 
@@ -104,17 +114,23 @@ def make_visit_image_recipe(
     A calibration is the one that the metadata of the original names by its
     UUID (``LSST CALIB UUID BIAS``); where they are silent, the one that is
     certified for the time of the exposure.
+
+    Where background, visit summary, PSF, detector and obs_info are all given,
+    no visit image is looked for, nor is the mask of one.  The noise in place of
+    cosmic rays is that of the visit image even if its file is gone.
     """
     given = dict(inputs or {})
-    visit_image = given.pop("visit_image", None) or find_dataset(butler, "visit_image", data_id)
-    raw = given.pop("raw", None) or _find_raw(butler, visit_image)
-    if unknown := set(given) - set(CALIBRATION_DATASETS):
+    known = ("raw", "visit_image", *SEPARATE_INPUTS, *CALIBRATION_DATASETS)
+    if unknown := set(given) - set(known):
         raise UnsupportedProductError(
-            f"Inputs {sorted(unknown)} are not known; known are raw, visit_image and "
-            f"{', '.join(CALIBRATION_DATASETS)}."
+            f"Inputs {sorted(unknown)} are not known; known are {', '.join(known)}."
         )
-    header = _read_metadata(butler, visit_image)
-    sequence, pedestals = _settle_offsets(sequence, header, visit_image)
+    components = _take_components(butler, data_id, given)
+    if "visit_image" in components:
+        data_id = components["visit_image"].dataId.required
+    raw = given.pop("raw", None) or _find_raw(butler, data_id)
+    header = fetch_metadata(butler, components)
+    sequence, pedestals = _settle_offsets(sequence, header, components)
     refs = given | {
         name: ref
         for name in sequence.needs
@@ -126,11 +142,12 @@ def make_visit_image_recipe(
         software=f"lsst-dax-image {__version__}",
         raw=describe_dataset(raw),
         calibrations={name: describe_dataset(ref) for name, ref in refs.items()},
-        components={"visit_image": describe_dataset(visit_image)},
+        components={name: describe_dataset(ref) for name, ref in components.items()},
+        with_original_mask=not {"visit_image", "mask"}.isdisjoint(components),
         pedestals=pedestals,
         sequence=sequence,
         # The dataset says which noise: any subset of it has the same.
-        seed=visit_image.id.int % 2**32,
+        seed=_find_identity(butler, data_id, components, raw).int % 2**32,
         bbox=corners,
     )
 
@@ -142,47 +159,76 @@ def describe_dataset(ref: DatasetRef) -> InputDataset:
     )
 
 
-def _find_raw(butler: ButlerLike, visit_image: DatasetRef) -> DatasetRef:
+def _take_components(
+    butler: ButlerLike, data_id: Mapping[str, Any], given: dict[str, DatasetRef]
+) -> dict[str, DatasetRef]:
+    """Take what a visit image is put together from out of the inputs; look for it where they lack some."""
+    components = {name: given.pop(name) for name in ("visit_image", *SEPARATE_INPUTS) if name in given}
+    lacking = [name for name in _NEEDED_INPUTS if name not in components]
+    if lacking and "visit_image" not in components:
+        try:
+            components["visit_image"] = find_dataset(butler, "visit_image", data_id)
+        except DatasetNotFoundError as error:
+            if not components:
+                raise
+            raise InputDataError(
+                f"The inputs have no {', '.join(lacking)}, and there is no visit image to take them from: "
+                f"{error}"
+            ) from error
+    for name, ref in components.items():
+        for key, value in ref.dataId.required.items():
+            if value != data_id.get(key, value):
+                raise CalibrationMismatchError(
+                    f"{name_dataset(ref)} cannot be the {name} of {dict(data_id)}: its {key} is {value}."
+                )
+    return components
+
+
+def _find_raw(butler: ButlerLike, data_id: Mapping[str, Any]) -> DatasetRef:
     """Return the raw of a visit image's only exposure."""
-    instrument, visit = visit_image.dataId["instrument"], visit_image.dataId["visit"]
+    if missing := [key for key in ("instrument", "visit", "detector") if key not in data_id]:
+        raise RequestError(f"The data ID {dict(data_id)} of the visit image has no {', '.join(missing)}.")
+    instrument, visit = data_id["instrument"], data_id["visit"]
     exposures = find_exposures(butler, instrument=str(instrument), visit=int(visit))
     if len(exposures) != 1:
         raise UnsupportedProductError(
             f"Visit {visit} of {instrument} has the exposures {exposures}; visits of one can be re-created."
         )
-    detector = visit_image.dataId["detector"]
-    data_id = {"instrument": instrument, "exposure": exposures[0], "detector": detector}
-    return find_dataset(butler, "raw", data_id)
+    raw = {"instrument": instrument, "exposure": exposures[0], "detector": data_id["detector"]}
+    return find_dataset(butler, "raw", raw)
 
 
-def _read_metadata(butler: ButlerLike, ref: DatasetRef) -> Mapping[str, Any]:
-    """Return the metadata of a visit image, native and from the header of its file."""
-    with opened_dataset(butler, ref) as reader:
-        corner = reader.geometry.bbox
-        pixel = Box.factory[corner.y.start : corner.y.start + 1, corner.x.start : corner.x.start + 1]
-        image = reader.read_full(pixel)
-    if not isinstance(image, VisitImage):
-        raise InputDataError(f"{name_dataset(ref)} is a {type(image).__name__}, not a VisitImage.")
-    return image.metadata
+def _find_identity(
+    butler: ButlerLike, data_id: Mapping[str, Any], components: Mapping[str, DatasetRef], raw: DatasetRef
+) -> UUID:
+    """Return the UUID of the visit image, which need not be stored any more, or else of its raw."""
+    if "visit_image" in components:
+        return components["visit_image"].id
+    try:
+        return find_dataset(butler, "visit_image", data_id).id
+    except DatasetNotFoundError:
+        return raw.id
 
 
 def _settle_offsets(
-    sequence: IsrSequence, header: Mapping[str, Any], ref: DatasetRef
+    sequence: IsrSequence, header: Mapping[str, Any], components: Mapping[str, DatasetRef]
 ) -> tuple[IsrSequence, dict[str, float] | None]:
     """Return the pedestals of the original, and the sequence with or without their step."""
     has_step = any(step.name == _OFFSET_STEP for step in sequence.steps)
+    ref = components.get("metadata", components.get("visit_image"))
+    source = "the inputs" if ref is None else f"the metadata of {name_dataset(ref)}"
     subtracted = header.get(f"{_PEDESTALS} SUBTRACTED")
     if not subtracted:
         if has_step and subtracted is None:
             raise MissingCalibrationError(
-                f"{sequence.name} subtracts offsets of the amplifiers, but the metadata of "
-                f"{name_dataset(ref)} have no {_PEDESTALS!r}; take the sequence without {_OFFSET_STEP!r} "
-                f"if the original had none."
+                f"{sequence.name} subtracts offsets of the amplifiers, but {source} have no {_PEDESTALS!r}; "
+                f"take the sequence without {_OFFSET_STEP!r} if the original had none."
             )
         return (sequence.without(_OFFSET_STEP) if has_step else sequence), None
     if not has_step:
         raise CalibrationMismatchError(
-            f"{name_dataset(ref)} had offsets of its amplifiers subtracted, but {sequence.name} does not."
+            f"As {source} say, offsets of the amplifiers were subtracted, but {sequence.name} has no step "
+            f"for it."
         )
     prefix = f"{_PEDESTALS} "
     names = [key.removeprefix(prefix) for key in header if key.startswith(prefix)]
