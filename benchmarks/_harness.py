@@ -114,19 +114,28 @@ class Benchmark:
         Command line without the script's name; that of the process if `None`.
     versions
         Distributions whose versions are printed, besides the usual ones.
+    add_options
+        Adds options of the script's own, which are then in `options`.
     """
 
     def __init__(
-        self, description: str, argv: Sequence[str] | None = None, *, versions: Sequence[str] = ()
+        self,
+        description: str,
+        argv: Sequence[str] | None = None,
+        *,
+        versions: Sequence[str] = (),
+        add_options: Callable[[argparse.ArgumentParser], None] | None = None,
     ) -> None:
         parser = argparse.ArgumentParser(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         parser.add_argument("--quick", action="store_true", help="small inputs, few repeats: under a minute")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and raw timings")
-        arguments = parser.parse_args(argv)
-        self.quick: bool = arguments.quick
-        self._json: Path | None = arguments.json
+        if add_options is not None:
+            add_options(parser)
+        self.options = parser.parse_args(argv)
+        self.quick: bool = self.options.quick
+        self._json: Path | None = self.options.json
         self._absent: set[str] = set()
         self._values: dict[str, Any] = {"quick": self.quick, "cores": os.cpu_count() or 0}
         self._values["python"] = platform.python_version()
@@ -167,6 +176,30 @@ class Benchmark:
         self.note(**{name: value}, **({} if wall is None else {f"{name}_wall": wall}))
         beside = "" if wall is None else f"  (wall time: {wall:.4g})"
         print(f"    {name} = {value:.4g}{beside}", flush=True)
+
+    def measure(self, name: str, run: Callable[[], Any], *, repeats: int) -> tuple[float, float]:
+        """Time work that nobody else does, and record the raw seconds.
+
+        Parameters
+        ----------
+        name
+            Name of the figure: lower case, with underscores.
+        run
+            The timed work; runs once for warm-up, which is not counted.
+        repeats
+            Number of counted runs.
+
+        Returns
+        -------
+        cpu, wall
+            Median processor time and wall time in seconds.
+        """
+        run()
+        timing = Timing()
+        for _ in range(repeats):
+            _time(Side(name, run, dict), timing)
+        self.note(**{f"{name}_runs": timing.cpu, f"{name}_wall_runs": timing.wall})  # type: ignore[arg-type]
+        return statistics.median(timing.cpu), statistics.median(timing.wall)
 
     def compare(self, name: str, ours: Side, peers: Sequence[Side], *, repeats: int) -> list[Figure]:
         """Time one piece of work, the sides in turn, and print a line per peer.

@@ -18,6 +18,8 @@ from ..errors import InconsistentUnitsError, InputDataError, NoCoverageError
 from ._masks import bits_to_mask, mask_to_bits, merge_masks, select_planes
 from .components import VisitComponents
 from .fields import render_background, render_scaling
+from .isr import IsrPlane
+from .isr._median import find_median
 from .isr._threads import map_threads
 
 type FloatImage = npt.NDArray[np.float32]
@@ -90,7 +92,8 @@ def stitch_visit_image(
     if components.mask is not None:
         _fill_cosmic_rays(electrons, isr_image, components, bbox, seed=seed, threads=threads)
     variance = isr_image.variance.array[bbox.slice_within(whole)]
-    image, variance = _calibrate(electrons, variance, components, bbox, threads=threads)
+    # In place: the pages of a fresh plane cost as much as the arithmetic.
+    image, variance = _calibrate(electrons, variance, components, bbox, out_image=electrons, threads=threads)
     isr_bits = mask_to_bits(isr_image.mask)[bbox.slice_within(whole)]
     original = None if components.mask is None else components.mask[bbox]
     mask = bits_to_mask(*merge_masks(isr_bits.astype(np.uint16, copy=False), original), bbox)
@@ -149,7 +152,7 @@ def _fill_cosmic_rays(
     if mask is None or "COSMIC_RAY" not in mask.schema.names:
         return
     bit = select_planes(mask.schema, {"COSMIC_RAY"})
-    rows, columns = np.nonzero(mask_to_bits(mask) & bit)
+    rows, columns = np.nonzero(mask_to_bits(mask) & bit != 0)
     # The noise of all rays is drawn, so that a box has that of the whole.
     noise = np.random.default_rng(seed).standard_normal(len(rows))
     y, x = rows + whole.y.start, columns + whole.x.start
@@ -157,16 +160,22 @@ def _fill_cosmic_rays(
     if not inside.any():
         return
     sky = electrons if bbox == whole else _subtract_background(isr_image, components, whole, threads=threads)
-    level = float(np.median(sky[np.isfinite(sky)]))
+    isr_bits = mask_to_bits(isr_image.mask).astype(np.uint16, copy=False)
+    level = find_median(sky, mask=isr_bits, without=IsrPlane(0))
     sigma = np.sqrt(isr_image.variance.array[rows[inside], columns[inside]].astype(np.float64))
     electrons[y[inside] - bbox.y.start, x[inside] - bbox.x.start] = level + sigma * noise[inside]
 
 
 def _calibrate(
-    electrons: FloatImage, variance: FloatImage, components: VisitComponents, bbox: Box, *, threads: int
+    electrons: FloatImage,
+    variance: FloatImage,
+    components: VisitComponents,
+    bbox: Box,
+    *,
+    out_image: FloatImage,
+    threads: int,
 ) -> tuple[FloatImage, FloatImage]:
-    """Return image and variance of a box in nJy and nJy**2."""
-    out_image = np.empty(bbox.shape, np.float32)
+    """Return image and variance of a box in nJy and nJy**2; ``out_image`` may be the electrons."""
     out_variance = np.empty(bbox.shape, np.float32)
 
     def scale(block: Box) -> None:
