@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lsst.images import Box
 from lsst.images.fields import ChebyshevField, SplineField, SumField
 from numpy.polynomial.chebyshev import chebvander2d
 from scipy.interpolate import Akima1DInterpolator
+from tests.support.mutations import mutate, read_layout
 
 from lsst.dax.image.errors import InconsistentUnitsError, InputDataError
 from lsst.dax.image.recreation.background_file import read_background_list
@@ -164,8 +166,24 @@ def test_files_that_are_no_background(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match=r"values of shape \(6, 8\), variances of \(6, 7\)"):
         bad = [*term[:2], (np.ones((6, 7), np.float32), term[0][1])]
         read_background_list(write(tmp_path / "shape.fits", bad))
+    with pytest.raises(InputDataError, match=r"no two-dimensional image of floats .* in HDU 0 .*whole\.fits"):
+        whole = [(term[0][0].astype(np.int32), term[0][1]), *term[1:]]
+        read_background_list(write(tmp_path / "whole.fits", whole))
     moved = make_term(np.ones((6, 8)), {**AKIMA, "BKGD_X0": 13})
     with pytest.raises(InputDataError, match="have different boxes"):
         read_background_list(write(tmp_path / "boxes.fits", term, moved))
     with pytest.raises(InputDataError, match="There is no file"):
         read_background_list(tmp_path / "none.fits")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_background_is_the_datas_fault(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    terms = [make_term(rng.normal(800.0, 10.0, (6, 8)), cards) for cards in (AKIMA, CHEBYSHEV)]
+    data = write(tmp_path / "b.fits", *terms).read_bytes()
+    layout = read_layout(data)
+    for _ in range(20):
+        (tmp_path / "damaged.fits").write_bytes(mutate(data, layout, rng).data)
+        with suppress(InputDataError):
+            read_background_list(tmp_path / "damaged.fits")

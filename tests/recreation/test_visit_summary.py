@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from lsst.images import Box, Polygon
 from lsst.images.fields import ChebyshevField, ProductField
+from tests.support.mutations import mutate, read_layout
 from tests.support.recreation import make_components, make_original
 from tests.support.testdata import testdata
 from tests.support.visit_summaries import SummaryWriter, summarize
@@ -244,3 +246,15 @@ def test_files_that_are_no_summary(tmp_path: Path) -> None:
     (tmp_path / "half.fits").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputDataError, match=r"half\.fits"):
         read_visit_summary(tmp_path / "half.fits")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_is_the_datas_fault(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = summarize(ORIGINAL).write(tmp_path / "summary.fits").read_bytes()
+    layout = read_layout(data)
+    for _ in range(20):
+        (tmp_path / "damaged.fits").write_bytes(mutate(data, layout, rng).data)
+        with suppress(InputDataError):
+            read_visit_summary(tmp_path / "damaged.fits")

@@ -6,9 +6,9 @@ __all__ = ("read_background_list",)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-import astropy.io.fits
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from lsst.images import Box
 from lsst.images.fields import ChebyshevField, Field, SplineField, SumField
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..container.header import opened_fits
+from ..container.fits_hdus import FitsHdu, read_fits_hdus
+from ..container.header import fits_trouble_reported
 from ..errors import InconsistentUnitsError, InputDataError
 
 type FloatArray = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ type FloatArray = npt.NDArray[np.float64]
 _NO_APPROXIMATION, _CHEBYSHEV = -1, 0
 _AKIMA_SPLINE = 5
 _REDUCE_ORDER = 1
+_FLOATS: Mapping[Any, str] = MappingProxyType({-32: ">f4", -64: ">f8"})
 _HDUS_PER_TERM = 3
 _MAX_TERMS = 1000
 _MAX_ORDER = 100
@@ -92,19 +94,17 @@ def read_background_list(path: ResourcePathExpression, *, unit: u.UnitBase = u.e
     best, weighted with their inverse variances where ``APPROXWEIGHTING`` is set.
     """
     source = str(ResourcePath(path, forceDirectory=False))
-    with opened_fits(path) as hdus:
-        terms = _load_terms(hdus, source)
-    fields = [_make_field(term, _check_unit(term, unit)) for term in terms]
+    hdus = read_fits_hdus(path)
+    with fits_trouble_reported(source):
+        fields = [_make_field(term, _check_unit(term, unit)) for term in _load_terms(hdus, source)]
     boxes = [field.bounds.bbox for field in fields]
     if any(box != boxes[0] for box in boxes):
         raise InputDataError(f"The terms of the background {source} have different boxes: {boxes}.")
     return fields[0] if len(fields) == 1 else SumField(fields)
 
 
-def _load_terms(hdus: Sequence[Any], source: str) -> list[_Term]:
-    images = list(hdus)
-    if len(images) > 1 and images[0].header.get("NAXIS") == 0:
-        images = images[1:]
+def _load_terms(hdus: Sequence[FitsHdu], source: str) -> list[_Term]:
+    images = hdus[1:] if len(hdus) > 1 and hdus[0].cards["NAXIS"] == 0 else hdus
     if not images or len(images) % _HDUS_PER_TERM or len(images) > _HDUS_PER_TERM * _MAX_TERMS:
         raise InputDataError(
             f"The background {source} has {len(images)} images; {_HDUS_PER_TERM} for each of up to "
@@ -119,17 +119,21 @@ def _load_terms(hdus: Sequence[Any], source: str) -> list[_Term]:
             raise InputDataError(
                 f"{label} has values of shape {planes[0].shape}, variances of {planes[1].shape}."
             )
-        terms.append(_Term(label, dict(values.header), *planes))
+        terms.append(_Term(label, dict(values.header()), *planes))
     return terms
 
 
-def _load_plane(hdu: Any, label: str) -> npt.NDArray[np.float32]:
-    is_image = isinstance(
-        hdu, astropy.io.fits.PrimaryHDU | astropy.io.fits.ImageHDU | astropy.io.fits.CompImageHDU
-    )
-    pixels = hdu.data if is_image else None
-    if pixels is None or pixels.ndim != 2 or pixels.dtype.kind != "f":
-        raise InputDataError(f"{label} has no two-dimensional image of floats in HDU {hdu.name!r}.")
+def _load_plane(hdu: FitsHdu, label: str) -> npt.NDArray[np.float32]:
+    """Return the pixels of an image without compression, which may be in the primary HDU."""
+    cards = hdu.cards
+    rows, columns, dtype = cards.get("NAXIS2"), cards.get("NAXIS1"), _FLOATS.get(cards.get("BITPIX"))
+    is_image = cards.get("XTENSION", "IMAGE") == "IMAGE" and cards["NAXIS"] == 2
+    is_scaled = cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0
+    if not is_image or is_scaled or dtype is None or not rows or not columns:
+        raise InputDataError(
+            f"{label} has no two-dimensional image of floats without compression in {hdu.label}."
+        )
+    pixels = np.frombuffer(hdu.data, dtype).reshape(int(rows), int(columns))
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("VisitSummaryRow", "read_visit_summary")
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -31,9 +31,10 @@ from lsst.images.serialization import DetachedArchive
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..container import check_ast_text
-from ..container.fits_hdus import read_fits_hdus
+from ..container.fits_hdus import FitsHdu, read_fits_hdus
+from ..container.header import fits_trouble_reported
 from ..errors import InputDataError
-from ._afw_archive import BOX_COLUMNS, Archive, ArchiveObject, make_box, open_archive_of
+from ._afw_archive import BOX_COLUMNS, Archive, ArchiveObject, make_box, open_archive_of, read_table
 
 _IDENTITY = ("id", "visit", "physical_filter", "band", *BOX_COLUMNS)
 _OBJECTS = ("wcs", "psf", "photoCalib", "apCorrMap", "validPolygon", "visitInfo")
@@ -113,19 +114,25 @@ def read_visit_summary(
     """
     source = str(ResourcePath(path, forceDirectory=False))
     hdus = read_fits_hdus(path)
-    summaries = [hdu for hdu in hdus if hdu.is_table]
+    with fits_trouble_reported(source):
+        return MappingProxyType(_read_rows(hdus, source, detectors))
+
+
+def _read_rows(
+    hdus: Sequence[FitsHdu], source: str, detectors: Collection[int] | None
+) -> dict[int, VisitSummaryRow]:
     archive = open_archive_of(hdus, source)
-    table = summaries[0].table()
+    table = read_table(next(hdu for hdu in hdus if hdu.is_table))
     if missing := [name for name in (*_IDENTITY, *_OBJECTS) if name not in table.colnames]:
         raise InputDataError(f"{source} is no visit summary: its first table has no columns {missing}.")
-    rows = {}
+    rows: dict[int, VisitSummaryRow] = {}
     for row in table:
         detector = int(row["id"])
         if detectors is None or detector in detectors:
             if detector in rows:
                 raise InputDataError(f"{source} has detector {detector} twice.")
             rows[detector] = _read_row(row, archive)
-    return MappingProxyType(rows)
+    return rows
 
 
 def _read_row(row: Row, archive: Archive) -> VisitSummaryRow:
@@ -160,8 +167,9 @@ def _read_row(row: Row, archive: Archive) -> VisitSummaryRow:
 def _read_projection(wcs: ArchiveObject, frame: DetectorFrame) -> SkyProjection[DetectorFrame]:
     """Return the map to the sky of an AST text."""
     _require(wcs, "SkyWcs")
-    match = _SKY_WCS.match(np.asarray(wcs.value("wcs"), np.uint8).tobytes().decode("ascii", "replace"))
-    if match is None:
+    stored = np.asarray(wcs.value("wcs"), np.uint8).tobytes()
+    match = _SKY_WCS.match(stored.decode("latin-1"))
+    if match is None or not stored.isascii():
         raise InputDataError(f"{wcs.label} does not begin as a SkyWcs of version 1.")
     # AST writes what is not set, and the meaning of what is, as comments.
     lines = [line.split("\t")[0].rstrip() for line in match[1].splitlines()]
