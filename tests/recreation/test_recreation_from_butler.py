@@ -243,7 +243,7 @@ def test_a_calibration_that_is_not_certified(survey: RawSurvey, writeable: Butle
 
     with pytest.MonkeyPatch.context() as patch:
         header = {"LSST ISR AMPOFFSET PEDESTAL SUBTRACTED": False}
-        patch.setattr(module, "_read_metadata", lambda *_: header)
+        patch.setattr(module, "fetch_metadata", lambda *_: header)
         with pytest.raises(MissingCalibrationError, match=r"No .bias. is certified for .* at 20"):
             make_visit_image_recipe(
                 writeable, key(survey), sequence=recipe_of_other, inputs={"visit_image": image}

@@ -227,8 +227,8 @@ def _settle_offsets(
         return (sequence.without(_OFFSET_STEP) if has_step else sequence), None
     if not has_step:
         raise CalibrationMismatchError(
-            f"As {source} say, offsets of the amplifiers were subtracted, but {sequence.name} has no step "
-            f"for it."
+            f"The original had offsets of its amplifiers subtracted, but {sequence.name} has no step for it; "
+            f"so say {source}."
         )
     prefix = f"{_PEDESTALS} "
     names = [key.removeprefix(prefix) for key in header if key.startswith(prefix)]
