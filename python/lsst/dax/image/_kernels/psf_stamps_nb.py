@@ -1,0 +1,268 @@
+"""Pictures of point sources from pixel models: linear combination and separable resampling."""
+
+from __future__ import annotations
+
+__all__ = ("draw_stamps", "fill_taps")
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._jit import kernel
+
+
+@kernel
+def fill_taps(
+    phase: float,
+    half: int,
+    center: float,
+    step: float,
+    order: int,
+    unit_sum: int,
+    corrections: NDArray[np.float64],
+    out_first: NDArray[np.int64],
+    out_taps: NDArray[np.float64],
+) -> None:
+    """Set the Lanczos weights of the model samples around each of a row of pixels.
+
+    Pixel i lies ``i - half - phase`` pixels from the star, so at sample
+    ``(i - half - phase) / step + center``.  Shapes: ``out_first`` (rows,), the
+    first sample; ``out_taps`` (rows, 2 order), the weights from there on.
+    ``unit_sum`` of 1 gives weights of that sum; with 0 they are divided by
+    ``1 - 4 sum_j corrections[j - 1] sin(pi j f)**2`` at the sub-sample phase f.
+    """
+    turn_sine = np.sin(math.pi / order * np.arange(2 * order))
+    turn_cosine = np.cos(math.pi / order * np.arange(2 * order))
+    for i in range(out_first.shape[0]):
+        position = (i - half - phase) / step + center
+        base = math.floor(position)
+        fraction = position - base
+        out_first[i] = int(base) - order + 1
+        taps = out_taps[i]
+        if fraction == 0.0:
+            taps[:] = 0.0
+            taps[order - 1] = 1.0
+            continue
+        # Reflected, so that the sine keeps its precision next to both samples.
+        sine = math.sin(math.pi * min(fraction, 1.0 - fraction))
+        start_sine = math.sin(math.pi * (fraction + (order - 1)) / order)
+        start_cosine = math.cos(math.pi * (fraction + (order - 1)) / order)
+        scale = sine * order / (math.pi * math.pi)
+        total = 0.0
+        for t in range(2 * order):
+            distance = fraction + (order - 1 - t)
+            # sin(pi distance / order) as the sine of a difference: a third of
+            # the time of the drawing goes into sines otherwise.
+            window = start_sine * turn_cosine[t] - start_cosine * turn_sine[t]
+            if t == order - 1 or t == order:
+                # Next to a sample the difference of the products loses digits.
+                window = math.sin(math.pi * distance / order)
+            sign = 1.0 if (order - 1 - t) % 2 == 0 else -1.0
+            taps[t] = sign * scale * window / (distance * distance)
+            total += taps[t]
+        if unit_sum == 0:
+            total = 1.0
+            for j in range(corrections.shape[0]):
+                if corrections[j] != 0.0:
+                    total -= 4.0 * corrections[j] * math.sin(math.pi * (j + 1) * fraction) ** 2
+        for t in range(2 * order):
+            taps[t] /= total
+
+
+@kernel
+def _add_two(
+    first: NDArray[np.float64],
+    first_weight: float,
+    second: NDArray[np.float64],
+    second_weight: float,
+    sum_values: NDArray[np.float64],
+) -> None:
+    """Add two weighted rows; several at a time save traffic on the sum."""
+    for e in range(sum_values.shape[0]):
+        sum_values[e] += first_weight * first[e] + second_weight * second[e]
+
+
+@kernel
+def _add_four(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    third: NDArray[np.float64],
+    fourth: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    sum_values: NDArray[np.float64],
+) -> None:
+    """Add four weighted rows."""
+    a, b, c, d = weights[0], weights[1], weights[2], weights[3]
+    for e in range(sum_values.shape[0]):
+        sum_values[e] += (a * first[e] + b * second[e]) + (c * third[e] + d * fourth[e])
+
+
+@kernel
+def _combine_components(
+    components: NDArray[np.float64],
+    indices: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    out_values: NDArray[np.float64],
+) -> None:
+    """Set a flat model to the sum over m of ``weights[m] * components[indices[m]]``."""
+    out_values[:] = 0.0
+    fours = indices.shape[0] // 4 * 4
+    for m in range(0, fours, 4):
+        _add_four(
+            components[indices[m]],
+            components[indices[m + 1]],
+            components[indices[m + 2]],
+            components[indices[m + 3]],
+            weights[m : m + 4],
+            out_values,
+        )
+    for m in range(fours, indices.shape[0]):
+        component = components[indices[m]]
+        weight = weights[m]
+        for e in range(out_values.shape[0]):
+            out_values[e] += weight * component[e]
+
+
+@kernel
+def _combine_rows(
+    source: NDArray[np.float64],
+    width: int,
+    length: int,
+    first: NDArray[np.int64],
+    taps: NDArray[np.float64],
+    out_rows: NDArray[np.float64],
+) -> None:
+    """Set row r of ``length`` values to the weighted sum of rows of the source.
+
+    The source is flat, with rows of ``width`` values.  Where all pixels have
+    the same phase, one long row stands for all of them: ``length`` is then a
+    multiple of ``width``.
+    """
+    fours = taps.shape[1] // 4 * 4
+    for r in range(first.shape[0]):
+        row = out_rows[r * length : (r + 1) * length]
+        row[:] = 0.0
+        for t in range(0, fours, 4):
+            begin = (first[r] + t) * width
+            _add_four(
+                source[begin : begin + length],
+                source[begin + width : begin + width + length],
+                source[begin + 2 * width : begin + 2 * width + length],
+                source[begin + 3 * width : begin + 3 * width + length],
+                taps[r, t : t + 4],
+                row,
+            )
+        # An odd order leaves two.
+        for t in range(fours, taps.shape[1], 2):
+            begin = (first[r] + t) * width
+            _add_two(
+                source[begin : begin + length],
+                taps[r, t],
+                source[begin + width : begin + width + length],
+                taps[r, t + 1],
+                row,
+            )
+
+
+@kernel
+def _measure(stamp: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the sums of the values and of their squares.
+
+    Four sums in turn, because each addition waits for the one before.
+    """
+    a0 = a1 = a2 = a3 = 0.0
+    b0 = b1 = b2 = b3 = 0.0
+    whole = stamp.shape[0] // 4 * 4
+    for e in range(0, whole, 4):
+        a0 += stamp[e]
+        a1 += stamp[e + 1]
+        a2 += stamp[e + 2]
+        a3 += stamp[e + 3]
+        b0 += stamp[e] * stamp[e]
+        b1 += stamp[e + 1] * stamp[e + 1]
+        b2 += stamp[e + 2] * stamp[e + 2]
+        b3 += stamp[e + 3] * stamp[e + 3]
+    for e in range(whole, stamp.shape[0]):
+        a0 += stamp[e]
+        b0 += stamp[e] * stamp[e]
+    return (a0 + a1) + (a2 + a3), (b0 + b1) + (b2 + b3)
+
+
+@kernel
+def draw_stamps(
+    components: NDArray[np.float64],
+    model_shape: tuple[int, int],
+    indices: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    phases: NDArray[np.float64],
+    step: float,
+    order: int,
+    unit_sum: int,
+    corrections: NDArray[np.float64],
+    pad: int,
+    divisors: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    out_stamps: NDArray[np.float64],
+    out_sums: NDArray[np.float64],
+) -> None:
+    """Draw the stars s into ``out_stamps[targets[s]]``.
+
+    Shapes: ``components`` (k, my * mx), ``model_shape`` (my, mx); ``indices``
+    (n, m) or (1, m) for all stars, ``weights`` (n, m): the model of star s is
+    the sum of ``weights[s, i] * components[indices[s, i]]``.  ``phases`` (n, 2)
+    are x and y minus those of the central pixel; ``step`` pixels per sample;
+    ``pad`` samples of zero on every side, enough for all taps; ``divisors``
+    (n,), what to divide the picture by, 0 for its own sum; ``out_stamps``
+    (any, h, w) with odd sides; ``out_sums`` (any, 2): sum of the values and of their squares.
+    """
+    model_rows, model_columns = model_shape
+    rows, columns = out_stamps.shape[1:]
+    # One long row serves all pixels where they share a phase.
+    shared = step == 1.0
+    tap_rows = 1 if shared else rows
+    tap_columns = 1 if shared else columns
+    row_length = rows * model_columns if shared else model_columns
+    column_length = columns * rows if shared else rows
+    first_row = np.empty(tap_rows, np.int64)
+    first_column = np.empty(tap_columns, np.int64)
+    row_taps = np.empty((tap_rows, 2 * order))
+    column_taps = np.empty((tap_columns, 2 * order))
+    padded = np.zeros((model_rows + 2 * pad) * model_columns)
+    model = padded[pad * model_columns : (pad + model_rows) * model_columns]
+    half_drawn = np.empty(rows * model_columns)
+    turned = np.zeros((model_columns + 2 * pad) * rows)
+    drawn = np.empty(columns * rows)
+    center_row = float(model_rows // 2 + pad)
+    center_column = float(model_columns // 2 + pad)
+    for s in range(targets.shape[0]):
+        _combine_components(components, indices[min(s, indices.shape[0] - 1)], weights[s], model)
+        fill_taps(
+            phases[s, 1], rows // 2, center_row, step, order, unit_sum, corrections, first_row, row_taps
+        )
+        fill_taps(
+            phases[s, 0],
+            columns // 2,
+            center_column,
+            step,
+            order,
+            unit_sum,
+            corrections,
+            first_column,
+            column_taps,
+        )
+        _combine_rows(padded, model_columns, row_length, first_row, row_taps, half_drawn)
+        # The second pass combines rows too, which run along memory.
+        for x in range(model_columns):
+            line = turned[(x + pad) * rows : (x + pad + 1) * rows]
+            for y in range(rows):
+                line[y] = half_drawn[y * model_columns + x]
+        _combine_rows(turned, rows, column_length, first_column, column_taps, drawn)
+        total, squares = _measure(drawn)
+        factor = 1.0 / (total if divisors[s] == 0.0 else divisors[s])
+        stamp = out_stamps[targets[s]]
+        for y in range(rows):
+            for x in range(columns):
+                stamp[y, x] = drawn[x * rows + y] * factor
+        out_sums[targets[s], 0] = total * factor
+        out_sums[targets[s], 1] = squares * factor * factor
