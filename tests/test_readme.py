@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from lsst.dax.image.regression import SINGLE_PRECISION, compare_images
+from lsst.dax.image.repository import find_datasets
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
@@ -21,7 +24,7 @@ def examples() -> list[str]:
 
 def test_every_example_is_short() -> None:
     blocks = examples()
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     assert max(len(block.splitlines()) for block in blocks) <= 5
 
 
@@ -41,8 +44,11 @@ def test_the_examples_run_and_make_what_they_say(
         assert sum(stamp.is_good for stamp in stamps) >= 3
         for picture in ("cutout.png", "star.png", "color.png"):
             assert np.ptp(imread(picture)[..., :3]) > 0.5
+        original = names["raws"].get(find_datasets(names["raws"], "visit_image")[0])
+        compare_images(names["image"], original).assert_equivalent(SINGLE_PRECISION)
     finally:
-        names["butler"].close()
+        for butler in {"butler", "raws"} & set(names):
+            names[butler].close()
 
 
 def test_the_picture_is_there() -> None:

@@ -1,4 +1,4 @@
-"""The demo, end to end on a mini survey that is there already."""
+"""The demo, end to end on surveys that are there already."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
-from lsst.images import MaskedImage
+from lsst.images import MaskedImage, VisitImage
 from lsst.images.serialization import read_archive
 from PIL import Image as Pillow
+from tests.support.raw_survey import shared_raw_survey
 from tests.support.testdata import testdata
 
 import lsst.dax.image.cli.demo
 import lsst.dax.image.cli.mini_survey
+import lsst.dax.image.cli.recreation
 from lsst.dax.image.cli import DATA_VARIABLE, main
 from lsst.dax.image.cli.output import MARKER, OutputFolder
 from lsst.dax.image.errors import InputDataError
-from lsst.dax.image.simulation import MiniSurvey
+from lsst.dax.image.recreation import read_recipe
+from lsst.dax.image.regression import SINGLE_PRECISION, compare_images
+from lsst.dax.image.repository import find_by_uuid
+from lsst.dax.image.simulation import MiniSurvey, RawSurvey
 
 # Gaia DR2 at 2015.5; its motion in three years is 0.06 arcsec.
 GAIA_STAR = SkyCoord(186.736135016, 25.461181497, unit=u.deg)
@@ -70,30 +75,43 @@ class Links(HTMLParser):
             self.without_text.append(str(found))
 
 
-def run_demo(survey: MiniSurvey, output: Path, *, data: Path) -> Run:
-    """Run the command, with a copy of a survey in place of a simulated one."""
+def run_demo(survey: MiniSurvey, raw_survey: RawSurvey, output: Path, *, data: Path) -> Run:
+    """Run the command, with copies of surveys in place of simulated ones."""
 
     def copy_survey(root: Path) -> MiniSurvey:
         return MiniSurvey.load(shutil.copytree(survey.root, root))
 
+    def copy_raw_survey(root: Path) -> RawSurvey:
+        return RawSurvey.load(shutil.copytree(raw_survey.root, root))
+
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(lsst.dax.image.cli.mini_survey, "make_mini_survey", copy_survey)
+        patch.setattr(lsst.dax.image.cli.recreation, "make_raw_survey", copy_raw_survey)
         patch.setenv(DATA_VARIABLE, str(data))
         status = main(["demo", "--output", str(output)])
     return Run(output, status, printed.getvalue())
 
 
 @pytest.fixture(scope="module")
-def without_data(mini_survey: MiniSurvey, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("without")
-    return run_demo(mini_survey, folder / "a demo", data=folder / "absent")
+def raw_survey(tmp_path_factory: pytest.TempPathFactory) -> RawSurvey:
+    return shared_raw_survey(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def with_data(mini_survey: MiniSurvey, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def without_data(
+    mini_survey: MiniSurvey, raw_survey: RawSurvey, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    folder = tmp_path_factory.mktemp("without")
+    return run_demo(mini_survey, raw_survey, folder / "a demo", data=folder / "absent")
+
+
+@pytest.fixture(scope="module")
+def with_data(
+    mini_survey: MiniSurvey, raw_survey: RawSurvey, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     data = testdata("MANIFEST.md").parent
-    return run_demo(mini_survey, tmp_path_factory.mktemp("with") / "demo", data=data)
+    return run_demo(mini_survey, raw_survey, tmp_path_factory.mktemp("with") / "demo", data=data)
 
 
 @pytest.fixture(params=["without_data", "with_data"])
@@ -124,6 +142,9 @@ def test_each_fits_file_opens_and_says_where_it_came_from(run: Run) -> None:
             pixels = hdus["IMAGE"].data
             assert np.unique(pixels[np.isfinite(pixels)]).size > 100
             assert WCS(hdus["IMAGE"].header).has_celestial
+            if path.parent.name == "recreation":
+                assert "ST_TYPE" not in hdus[0].header
+                continue
             assert hdus[0].header["ST_TYPE"] in {"CIRCLE", "POLYGON", "RANGE", "PIXEL_BOX"}
             if path.parent.name != "rubin_alerts":
                 assert re.fullmatch("[0-9a-f]{32}", hdus[0].header["BTLRUUID"])
@@ -154,7 +175,7 @@ def test_present_data_are_all_used(with_data: Run) -> None:
     assert "(no data)" not in with_data.page
     assert "Left out" not in with_data.printed
     counts = {folder.name: len(list(folder.glob("*.fits"))) for folder in with_data.find("fits/*")}
-    assert counts == {"mini_survey": 25, "rubin_dp2": 1, "decam": 10, "rubin_alerts": 9}
+    assert counts == {"mini_survey": 25, "recreation": 2, "rubin_dp2": 1, "decam": 10, "rubin_alerts": 9}
 
 
 def peak(path: Path) -> tuple[float, float]:
@@ -181,6 +202,43 @@ def test_the_transient_is_there_on_the_last_night_only(without_data: Run) -> Non
     assert len(significance) == 9
     assert np.abs(significance[:6]).max() < 5.0
     assert np.min(significance[6:]) > 50.0
+
+
+def test_the_re_created_images_are_the_originals(without_data: Run, raw_survey: RawSurvey) -> None:
+    paths = without_data.find("fits/recreation/*.fits")
+    assert [path.stem for path in paths] == ["e2v", "itl"]
+    with raw_survey.open() as butler:
+        for path in paths:
+            image = read_archive(str(path))
+            assert isinstance(image, VisitImage)
+            recipe = read_recipe(image)
+            assert raw_survey.sensor(int(recipe.raw.data_id["detector"])).physical_type.lower() == path.stem
+            original = butler.get(find_by_uuid(butler, recipe.components["visit_image"].id))
+            compare_images(image, original).assert_equivalent(SINGLE_PRECISION)
+
+
+def test_the_page_says_in_numbers_what_equals_what(without_data: Run) -> None:
+    found = re.findall(
+        r"Against the lossless original ([\d.]+) % of (\d+) pixels .*? and so are ([\d.]+) % of the "
+        r"variance; (\d+) bits of the mask differ\. .*? largest difference is ([\d.]+) quantisation steps, "
+        r"and their root mean square ([\d.]+);",
+        without_data.page,
+    )
+    assert len(found) == 2
+    for numbers in found:
+        image, pixels, variance, mask, largest, rms = map(float, numbers)
+        assert image > 99.9
+        assert variance > 99.9
+        assert pixels > 0.99 * 240 * 512
+        assert mask == 0
+        assert largest <= 0.51
+        assert rms == pytest.approx(1 / np.sqrt(12), rel=0.02)
+    assert "those with cosmic rays too; 0 bits of the mask differ" in without_data.page
+
+
+def test_a_percentage_is_all_only_if_it_is_all() -> None:
+    assert lsst.dax.image.cli.recreation._percent(1.0) == "100 %"
+    assert lsst.dax.image.cli.recreation._percent(1.0 - 1e-9) == "99.9999 %"
 
 
 def test_the_decam_files_have_the_gaia_star_at_its_place(with_data: Run) -> None:

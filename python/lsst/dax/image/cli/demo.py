@@ -14,7 +14,7 @@ from astropy.time import Time
 
 from ..errors import InputDataError
 from ..version import __version__
-from . import decam, mini_survey, rubin_alerts, rubin_coadd
+from . import decam, mini_survey, recreation, rubin_alerts, rubin_coadd
 from .chapters import Chapter, Step
 from .checks import check_fits, check_picture
 from .output import OutputFolder, prepare_output
@@ -30,6 +30,10 @@ class _RealData(NamedTuple):
     make_steps: Callable[[OutputFolder, Path], tuple[Step, ...]]
 
 
+_SIMULATED = (
+    (mini_survey.TITLE, mini_survey.TEXT, mini_survey.make_steps),
+    (recreation.TITLE, recreation.TEXT, recreation.make_steps),
+)
 _REAL = (
     _RealData(rubin_coadd.TITLE, rubin_coadd.TEXT, rubin_coadd.DATA, rubin_coadd.make_steps),
     _RealData(decam.TITLE, decam.TEXT, decam.DATA, decam.make_steps),
@@ -67,7 +71,10 @@ def run_demo(output: Path, *, data: Path | None) -> Path:
     start = time.monotonic()
     folder = prepare_output(output)
     data = None if data is None else data.resolve()
-    chapters = [_make_survey_chapter(folder), *(_make_real_chapter(folder, real, data) for real in _REAL)]
+    chapters = [
+        *(_make_simulated_chapter(folder, *chapter) for chapter in _SIMULATED),
+        *(_make_real_chapter(folder, real, data) for real in _REAL),
+    ]
     page = _check_and_write(folder, chapters, data)
     print(
         f"{len(folder.fits_files)} FITS files and {len(folder.picture_files)} pictures, all checked, in "
@@ -80,10 +87,11 @@ def run_demo(output: Path, *, data: Path | None) -> Path:
     return page
 
 
-def _make_survey_chapter(folder: OutputFolder) -> Chapter:
-    """Make the chapter that needs no data."""
-    steps = _report(mini_survey.TITLE, lambda: mini_survey.make_steps(folder))
-    return Chapter(mini_survey.TITLE, mini_survey.TEXT, steps)
+def _make_simulated_chapter(
+    folder: OutputFolder, title: str, text: str, make_steps: Callable[[OutputFolder], tuple[Step, ...]]
+) -> Chapter:
+    """Make a chapter that needs no data."""
+    return Chapter(title, text, _report(title, lambda: make_steps(folder)))
 
 
 def _make_real_chapter(folder: OutputFolder, real: _RealData, data: Path | None) -> Chapter:

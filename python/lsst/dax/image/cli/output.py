@@ -11,11 +11,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from lsst.images import ColorImage
+from lsst.images import ColorImage, VisitImage
 
 from ..cutouts import Cutout
 from ..errors import OutputError
 from ..plotting import write_color_png
+from ..recreation import write_visit_image
 from .chapters import Picture
 
 MARKER = ".dax-image-demo"
@@ -84,6 +85,30 @@ class OutputFolder:
         """
         file = f"{_FITS}/{name}.fits"
         cutout.write(self.root / file)
+        return file
+
+    def save_visit_image(self, image: VisitImage, name: str) -> str:
+        """Write a re-created image, with its recipe, as a FITS file.
+
+        Parameters
+        ----------
+        image
+            Image to write.
+        name
+            Name of the file, without extension; may have folders.
+
+        Returns
+        -------
+        file
+            Path relative to the page.
+
+        Raises
+        ------
+        OutputError
+            Raised if the file cannot be written.
+        """
+        file = f"{_FITS}/{name}.fits"
+        write_visit_image(image, self.root / file)
         return file
 
     def save_figure(self, figure: Any, name: str, *, caption: str, alt: str) -> Picture:

@@ -81,7 +81,8 @@ def render_page(
 </head>
 <body>
 <h1>lsst.dax.image: demo</h1>
-<p>Cutouts of simulated and real images. The code on this page is the code that made its pictures and files.
+<p>Cutouts of simulated and real images, and images made again from raws. The code on this page is the
+code that made its pictures and files.
 Each picture opens in full size.</p>
 <div class="files"><table>
 {terms}
