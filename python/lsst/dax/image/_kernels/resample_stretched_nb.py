@@ -1,0 +1,256 @@
+"""Resampling onto coarser pixels, with a kernel that is as wide as they are.
+
+The kernel lies along the axes of the target and is measured in its pixels, so
+that it passes what the target can hold and nothing finer, at any scale,
+rotation and shear.  Where a target pixel is smaller than a source pixel in
+some direction, it is widened to it (as by Deforest 2004).
+"""
+
+from __future__ import annotations
+
+__all__ = ("Profile", "resample_stretched_row")
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._jit import kernel
+from .resample_positions_nb import find_positions, find_slopes
+from .resample_tiles_nb import Choice, Source, Target, Tiles, fill_outside
+from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
+
+
+class Profile(NamedTuple):
+    """A kernel as a function of one coordinate."""
+
+    values: Any
+    """Its values at equidistant places from 0 on; the last two are zero."""
+
+    per_pixel: float
+    """Number of places in a target pixel."""
+
+    half_width: float
+    """Reach in target pixels."""
+
+
+@kernel
+def _widen(x_u: float, y_u: float, x_v: float, y_v: float) -> tuple[float, float, float, float]:
+    """Make a linear map so wide that nothing is shorter than one source pixel."""
+    # The map is rotation times scales times rotation: raise the scales to 1.
+    e, f = 0.5 * (x_u + y_v), 0.5 * (x_u - y_v)
+    g, h = 0.5 * (y_u + x_v), 0.5 * (y_u - x_v)
+    q, r = math.hypot(e, h), math.hypot(f, g)
+    if abs(q - r) >= 1.0:
+        return x_u, y_u, x_v, y_v
+    large, small = max(q + r, 1.0), (1.0 if q >= r else -1.0)
+    first, second = math.atan2(g, f), math.atan2(h, e)
+    outer, inner = 0.5 * (second + first), 0.5 * (second - first)
+    c, s, k, t = math.cos(outer), math.sin(outer), math.cos(inner), math.sin(inner)
+    return (
+        c * large * k - s * small * t,
+        s * large * k + c * small * t,
+        -c * large * t - s * small * k,
+        -s * large * t + c * small * k,
+    )
+
+
+@kernel
+def _interval(slope: float, offset: float, reach: float) -> tuple[float, float]:
+    """Return the places at which a line is between plus and minus a reach."""
+    if slope == 0.0:
+        return (-np.inf, np.inf) if abs(offset) < reach else (np.inf, -np.inf)
+    one, two = (-reach - offset) / slope, (reach - offset) / slope
+    return min(one, two), max(one, two)
+
+
+@kernel
+def _weigh_line(
+    source: Source,
+    profile: Profile,
+    row: int,
+    first: int,
+    end: int,
+    u: float,
+    v: float,
+    steps: Any,
+    out_sums: Any,
+) -> int:
+    """Add a part of one row of the source to the sums.
+
+    ``u`` and ``v`` are the target coordinates at column 0, and ``steps`` those
+    from column to column.  The sums are those of all weights, of the weights
+    of pixels with values, of values, and of variances.
+
+    Returns
+    -------
+    n_missing
+        Number of pixels without a value.
+    """
+    height, width = source.image.shape
+    all_weights = weights = total = total_variance = 0.0
+    n_missing = 0
+    for column in range(first, end):
+        place_u = abs(u + steps[0] * column) * profile.per_pixel
+        place_v = abs(v + steps[1] * column) * profile.per_pixel
+        i, j = np.uint64(place_u), np.uint64(place_v)
+        a, b = profile.values[i], profile.values[j]
+        weight = (a + (place_u - i) * (profile.values[i + np.uint64(1)] - a)) * (
+            b + (place_v - j) * (profile.values[j + np.uint64(1)] - b)
+        )
+        all_weights += weight
+        value = np.float32(np.nan)
+        if 0 <= column < width and 0 <= row < height:
+            value = source.image[row, column]
+        if np.isnan(value):
+            n_missing += 1
+            continue
+        weights += weight
+        total += weight * value
+        total_variance += weight * weight * source.variance[row, column]
+    out_sums[0] += all_weights
+    out_sums[1] += weights
+    out_sums[2] += total
+    out_sums[3] += total_variance
+    return n_missing
+
+
+@kernel
+def _join_line(source: Source, row: int, low: float, high: float) -> Any:
+    """Join the mask bits of a part of one row of the source."""
+    bits = source.mask[0, 0] & ~source.mask[0, 0]
+    height, width = source.mask.shape
+    if 0 <= row < height and low <= high:
+        for column in range(max(0, math.ceil(low)), min(width, math.floor(high) + 1)):
+            bits |= source.mask[row, column]
+    return bits
+
+
+@kernel
+def _weigh_pixel(
+    source: Source, profile: Profile, choice: Choice, place: Any, wide: Any, out_sums: Any
+) -> tuple[int, Any]:
+    """Weigh the source pixels under the kernel of one target pixel.
+
+    Parameters
+    ----------
+    source, profile, choice
+        Planes, kernel, and rules.
+    place
+        Source position.
+    wide
+        Linear map from target to source pixels, dx/du, dy/du, dx/dv, dy/dv.
+    out_sums
+        Sums of `_weigh_line`.
+
+    Returns
+    -------
+    n_missing, bits
+        Number of pixels without a value, and mask bits.
+    """
+    x, y = place
+    x_u, y_u, x_v, y_v = wide
+    area = x_u * y_v - y_u * x_v
+    # Target coordinates change by these from column to column and from row to row.
+    u_x, v_x, u_y, v_y = y_v / area, -y_u / area, -x_v / area, x_u / area
+    reach = profile.half_width
+    tall = reach * (abs(y_u) + abs(y_v))
+    bits = source.mask[0, 0] & ~source.mask[0, 0]
+    n_missing = 0
+    out_sums[:] = 0.0
+    for row in range(math.ceil(y - tall), math.floor(y + tall) + 1):
+        u, v = u_y * (row - y) - u_x * x, v_y * (row - y) - v_x * x
+        low_u, high_u = _interval(u_x, u, reach)
+        low_v, high_v = _interval(v_x, v, reach)
+        low, high = max(low_u, low_v), min(high_u, high_v)
+        if not low <= high:
+            continue
+        first, end = math.ceil(low), math.floor(high) + 1
+        n_missing += _weigh_line(source, profile, row, first, end, u, v, (u_x, v_x), out_sums)
+        if choice.grown != 0:
+            bits |= _join_line(source, row, low, high) & choice.grown
+        if not choice.nearest_mask:
+            low_u, high_u = _interval(u_x, u, 1.0)
+            low_v, high_v = _interval(v_x, v, 1.0)
+            bits |= _join_line(source, row, max(low_u, low_v), min(high_u, high_v))
+    if choice.nearest_mask:
+        column = math.floor(x + 0.5)
+        bits |= _join_line(source, math.floor(y + 0.5), column, column)
+    return n_missing, bits
+
+
+@kernel
+def _resample_strip(
+    source: Source,
+    profile: Profile,
+    choice: Choice,
+    positions: Any,
+    slopes: Any,
+    out_values: Any,
+    out_bits: Any,
+) -> None:
+    """Resample one strip; the values are image, variance and coverage."""
+    height, width = source.image.shape
+    sums = np.empty(4, np.float64)
+    for k in range(STRIP):
+        x, y = positions[0, k], positions[1, k]
+        x_u, y_u, x_v, y_v = slopes[0, k], slopes[1, k], slopes[2, k], slopes[3, k]
+        out_values[0, k], out_values[1, k], out_values[2, k] = np.nan, np.nan, 0.0
+        out_bits[k] = choice.no_data
+        area = abs(x_u * y_v - y_u * x_v)
+        if not (-1.0 < x < width and -1.0 < y < height and area < np.inf):
+            continue
+        wide = _widen(x_u, y_u, x_v, y_v)
+        n_missing, bits = _weigh_pixel(source, profile, choice, (x, y), wide, sums)
+        share = sums[1] / sums[0]
+        if n_missing > 0 and not (choice.renormalise and share >= 0.5):
+            inside = 0.0 <= x <= width - 1.0 and 0.0 <= y <= height - 1.0
+            out_bits[k] = (bits | choice.no_data) if inside else choice.no_data
+            continue
+        factor = area if choice.conserve_flux else 1.0
+        out_values[0, k] = factor * sums[2] / sums[1]
+        out_values[1, k] = factor * factor * sums[3] / (sums[1] * sums[1])
+        out_values[2, k] = min(share, 1.0)
+        out_bits[k] = bits
+
+
+@kernel
+def resample_stretched_row(
+    source: Source, tiles: Tiles, profile: Profile, choice: Choice, tile_row: int, out_target: Target
+) -> None:
+    """Resample one row of tiles onto pixels that are coarser than those of the source.
+
+    Parameters
+    ----------
+    source, tiles, profile, choice
+        Planes of the source, which are read-only arrays, positions, kernel,
+        and what is done; of the choice only the rules count.
+    tile_row
+        Row of tiles.
+    out_target
+        Planes that are written.
+    """
+    n_rows, n_columns = out_target.image.shape
+    positions, slopes = np.empty((2, STRIP), np.float64), np.empty((4, STRIP), np.float64)
+    values, bits = np.empty((3, STRIP), np.float32), np.empty(STRIP, source.mask.dtype)
+    for tile_column in range(tiles.spacings.shape[1]):
+        spacing, start = tiles.spacings[tile_row, tile_column], tiles.starts[tile_row, tile_column]
+        left = tile_column * TILE - tiles.skipped_columns
+        first, end = max(left, 0), min(left + TILE, n_columns)
+        for strip_row in range(0, TILE, STRIP_ROWS):
+            top = tile_row * TILE + strip_row - tiles.skipped_rows
+            if top + STRIP_ROWS <= 0 or top >= n_rows:
+                continue
+            if spacing != 0:
+                find_positions(tiles.nodes, start, spacing, strip_row, positions)
+                find_slopes(tiles.nodes, start, spacing, strip_row, slopes)
+                _resample_strip(source, profile, choice, positions, slopes, values, bits)
+            for row in range(max(top, 0), min(top + STRIP_ROWS, n_rows)):
+                if spacing == 0:
+                    fill_outside(out_target, choice.no_data, row, first, end)
+                    continue
+                at = (row - top) * TILE + first - left
+                out_target.image[row, first:end] = values[0, at : at + end - first]
+                out_target.variance[row, first:end] = values[1, at : at + end - first]
+                out_target.coverage[row, first:end] = values[2, at : at + end - first]
+                out_target.mask[row, first:end] = bits[at : at + end - first]
