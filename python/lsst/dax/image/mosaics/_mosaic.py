@@ -1,0 +1,327 @@
+"""Make a mosaic of images in memory."""
+
+from __future__ import annotations
+
+__all__ = ("Mosaic", "make_mosaic")
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+from lsst.images import Box, Image, MaskedImage
+
+from ..errors import InputDataError, RequestError, RequestTooLargeError
+from ..geometry import TargetGrid
+from ._background import Moments, solve_backgrounds, sum_block
+from ._compute import Pixels, Tally, compute_block
+from ._plan import BLOCK, Plan, split_box
+from ._planes import Planes, find_form, to_masked
+from .rules import BackgroundMatch, Combine, MosaicRules
+
+MAX_PIXELS = 2**28
+"""Pixels of a mosaic in memory that are allowed by default: 4 GB for all planes."""
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Many images on one pixel grid."""
+
+    masked_image: MaskedImage
+    """Image, variance and mask.  Without an image that has a value, a pixel
+    is NaN and has the mask plane ``NO_DATA``."""
+
+    coverage: Image
+    """Number of images that contribute to each pixel."""
+
+    inputs: QTable
+    """One row per image, in their order: ``dataset`` (UUID, empty for an image that is no
+    dataset), ``n_pixels`` (pixels of the mosaic with values from it), ``weight`` (sum of its
+    shares in them), and what has been subtracted: ``background`` at the middle of the grid,
+    ``background_x`` and ``background_y`` per pixel of the grid."""
+
+    grid: TargetGrid
+    """Pixels of the mosaic."""
+
+    rules: MosaicRules
+    """How the images became one."""
+
+
+def make_mosaic(
+    images: Iterable[Image | MaskedImage],
+    grid: TargetGrid,
+    *,
+    rules: MosaicRules | None = None,
+    threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
+) -> Mosaic:
+    """Put images together on one pixel grid.
+
+    Parameters
+    ----------
+    images
+        Images with a sky projection and of one unit: patches of tracts,
+        detectors of a visit, or any others.  Not modified.
+    grid
+        Pixels of the mosaic, as of `find_mosaic_grid`.
+    rules
+        How the images become one; the defaults of `MosaicRules` if `None`.
+    threads
+        Threads to work in.  The result does not depend on it.
+    max_pixels
+        Largest number of pixels that is allowed.
+
+    Returns
+    -------
+    mosaic
+        Image, coverage and where they come from.
+
+    Raises
+    ------
+    RequestTooLargeError
+        Raised, before anything is allocated, if the grid has more than
+        ``max_pixels`` pixels.
+    NoCoverageError
+        Raised if no image overlaps the grid.
+    InconsistentUnitsError
+        Raised if the units of the images differ.
+    InputDataError
+        Raised if an image has no sky projection.
+    UnsupportedProductError
+        Raised if an input is not an image.
+    RequestError
+        Raised if the rules need variances that an image does not have.
+
+    Notes
+    -----
+    Images on the same pixels as the grid, up to a shift by whole pixels, are
+    copied; where a pixel has one image only, to the bit.  All others are
+    resampled, those that share their pixels as one image.
+    """
+    images = list(images)
+    check_size(grid, max_pixels)
+    check_threads(threads)
+    plan = make_plan(images, grid, rules or MosaicRules())
+    pixels = dict(enumerate(images))
+    blocks = list(split_box(grid.bbox, BLOCK))
+    if plan.rules.background is not BackgroundMatch.NONE:
+        sums = _in_threads(lambda block: sum_block(plan, block, pixels), blocks, threads)
+        plan = dataclasses.replace(plan, backgrounds=solve_backgrounds(plan, add_moments(sums)))
+    out = plan.form.allocate(grid.bbox)
+    coverage = np.empty(tuple(grid.bbox.shape), np.uint16)
+
+    def work(block: Box) -> list[Tally]:
+        return fill_block(plan, block, pixels, out, coverage)
+
+    tallies = [tally for found in _in_threads(work, blocks, threads) for tally in found]
+    inputs = make_table(plan, [""] * len(images), tallies)
+    return assemble_mosaic(plan, out, coverage, inputs)
+
+
+def check_size(grid: TargetGrid, max_pixels: int) -> None:
+    """Refuse a grid that is too large.
+
+    Parameters
+    ----------
+    grid
+        Pixels that are asked for.
+    max_pixels
+        Pixels that are allowed.
+
+    Raises
+    ------
+    RequestTooLargeError
+        Raised if there are more.
+    """
+    n_pixels = grid.bbox.y.size * grid.bbox.x.size
+    if n_pixels > max_pixels:
+        raise RequestTooLargeError(
+            f"The grid has {grid.bbox.x.size} x {grid.bbox.y.size} = {n_pixels} pixels; {max_pixels} are "
+            f"allowed.  A mosaic that does not fit into memory can be written to a file tile by tile."
+        )
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that is not positive.
+
+    Parameters
+    ----------
+    threads
+        Number.
+
+    Raises
+    ------
+    RequestError
+        Raised if it is below one.
+    """
+    if threads < 1:
+        raise RequestError(f"The number of threads must be positive, not {threads}.")
+
+
+def make_plan(images: Sequence[Image | MaskedImage], grid: TargetGrid, rules: MosaicRules) -> Plan:
+    """Plan a mosaic of images in memory.
+
+    Parameters
+    ----------
+    images
+        Images.
+    grid
+        Pixels of the mosaic.
+    rules
+        How the images become one.
+
+    Returns
+    -------
+    plan
+        The plan, which has been checked.
+    """
+    form = find_form(images)
+    for number, image in enumerate(images):
+        if image.sky_projection is None:
+            raise InputDataError(f"Image {number}, of pixels {image.bbox}, has no sky projection.")
+    plan = Plan(grid, rules, form, images)  # type: ignore[arg-type]  # a projection has been checked
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse what cannot be done.
+
+    Parameters
+    ----------
+    plan
+        What the mosaic is made of.
+
+    Raises
+    ------
+    NoCoverageError
+        Raised if no image overlaps the grid.
+    RequestError
+        Raised if the rules need variances that an image does not have.
+    """
+    if plan.rules.combine is Combine.INVERSE_VARIANCE and not plan.form.has_variance:
+        raise RequestError(
+            f"Images are combined by {plan.rules.combine}, and one of {len(plan.sources)} has no variance; "
+            f"use {Combine.MEAN} or another rule."
+        )
+    plan.check_overlap()
+
+
+def fill_block(
+    plan: Plan, block: Box, pixels: Pixels, out: Planes, out_coverage: NDArray[np.uint16]
+) -> list[Tally]:
+    """Compute a block within larger planes.
+
+    Parameters
+    ----------
+    plan, block, pixels
+        As for `compute_block`.
+    out
+        Planes that hold the block, which is filled.
+    out_coverage
+        Number of images, of the same box, which is filled.
+
+    Returns
+    -------
+    tallies
+        What each image gives.
+    """
+    rows, columns = block.y.slice_within(out.box.y), block.x.slice_within(out.box.x)
+    return compute_block(plan, block, pixels, out.part(block), out_coverage[rows, columns])
+
+
+def add_moments(sums: Iterable[Moments]) -> Moments:
+    """Add the sums of blocks, in their order.
+
+    Parameters
+    ----------
+    sums
+        Sums of each block.
+
+    Returns
+    -------
+    moments
+        Sums of all.
+    """
+    total: Moments = {}
+    for moments in sums:
+        for pair, values in moments.items():
+            total[pair] = total[pair] + values if pair in total else values
+    return total
+
+
+def make_table(plan: Plan, datasets: Sequence[str], tallies: Iterable[Tally]) -> QTable:
+    """Return what each image gave.
+
+    Parameters
+    ----------
+    plan
+        What the mosaic was made of.
+    datasets
+        UUID of each image; empty for none.
+    tallies
+        What each gave to each block, in the order of the blocks.
+
+    Returns
+    -------
+    inputs
+        See `Mosaic.inputs`.
+    """
+    n = len(datasets)
+    n_pixels, weights = np.zeros(n, np.int64), np.zeros(n)
+    for tally in tallies:
+        n_pixels[tally.index] += tally.n_pixels
+        weights[tally.index] += tally.weight
+    backgrounds = np.zeros((n, 3)) if plan.backgrounds is None else plan.backgrounds
+    table = QTable(
+        {"dataset": np.array(list(datasets), dtype="U32"), "n_pixels": n_pixels, "weight": weights}
+    )
+    for column, name in enumerate(("background", "background_x", "background_y")):
+        table[name] = backgrounds[:, column].copy()
+        if plan.form.unit is not None:
+            table[name] = table[name] * plan.form.unit
+    return table
+
+
+def assemble_mosaic(plan: Plan, planes: Planes, coverage: NDArray[np.uint16], inputs: QTable) -> Mosaic:
+    """Return finished pixels as a mosaic.
+
+    Parameters
+    ----------
+    plan
+        What the mosaic was made of.
+    planes
+        Its pixels.
+    coverage
+        Number of images behind each pixel.
+    inputs
+        See `Mosaic.inputs`.
+
+    Returns
+    -------
+    mosaic
+        The mosaic.
+    """
+    grid = plan.grid
+    return Mosaic(
+        to_masked(planes, plan.form, grid.sky_projection),
+        Image(coverage, yx0=grid.bbox.start, sky_projection=grid.sky_projection),
+        inputs,
+        grid,
+        plan.rules,
+    )
+
+
+def _in_threads[Result](
+    work: Callable[[Box], Result], blocks: Sequence[Box], threads: int
+) -> Iterator[Result]:
+    """Work on blocks, and yield the results in their order."""
+    if threads == 1 or len(blocks) == 1:
+        yield from map(work, blocks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, blocks)

@@ -1,0 +1,245 @@
+"""Put images that share a pixel grid together."""
+
+from __future__ import annotations
+
+__all__ = ("Pasted", "find_ramp", "paste")
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsst.images import Box
+
+from .._kernels import mosaic_combine_nb as kernels
+from ._planes import NO_DATA, PixelForm, Planes
+from .rules import MosaicRules, Overlap
+
+type Share = NDArray[np.float32] | NDArray[np.bool_] | None
+"""Part of each pixel that comes from one image; None for all of all pixels."""
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """Several images as one."""
+
+    planes: Planes
+    """Pixels."""
+
+    count: NDArray[np.uint16]
+    """Images behind each pixel, shape ``(ny, nx)``; 0 where there is none."""
+
+    shares: tuple[tuple[int, Share], ...]
+    """Numbers of the images, and their shares."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pixels of one image, in the pixels of the grid."""
+
+    index: int
+    """Number of the image."""
+
+    bbox: Box
+    """All pixels of the image."""
+
+    planes: Planes
+    """Those in the region that is wanted."""
+
+
+def paste(
+    region: Box,
+    parts: Sequence[Part],
+    rules: MosaicRules,
+    form: PixelForm,
+    allocate: Callable[[], Planes],
+) -> Pasted:
+    """Put the images of one pixel grid together.
+
+    Parameters
+    ----------
+    region
+        Pixels that are wanted.
+    parts
+        Images that have some of them, in order; not modified.
+    rules
+        Which image counts.
+    form
+        What the pixels are.
+    allocate
+        Returns planes for the region to write to, where a part is not shared.
+
+    Returns
+    -------
+    pasted
+        The images as one.  Pixels of no image are NaN, and ``NO_DATA``.
+    """
+    if len(parts) == 1 and parts[0].planes.box == region:
+        # The pixels of one image: nobody writes to them.
+        count = np.broadcast_to(np.uint16(1), tuple(region.shape))
+        return Pasted(parts[0].planes, count, ((parts[0].index, None),))
+    out = allocate()
+    match rules.overlap:
+        case Overlap.INNER | Overlap.COMBINE:
+            return _paste_inner(region, parts, form, out)
+        case Overlap.FIRST:
+            return _paste_ordered(parts, rules, form, out)
+        case Overlap.LAST:
+            return _paste_ordered(parts[::-1], rules, form, out)
+        case Overlap.MEAN:
+            return _paste_mean(region, parts, rules, form, out)
+
+
+def _paste_inner(region: Box, parts: Sequence[Part], form: PixelForm, out: Planes) -> Pasted:
+    """Copy from the one image whose inner region holds the pixel."""
+    out.fill_blank(form)
+    count = np.zeros(tuple(region.shape), np.uint16)
+    shares = []
+    for number, part in enumerate(parts):
+        keep = np.ones(part.planes.image.shape, np.bool_)
+        for other_number, other in enumerate(parts):
+            if other_number != number:
+                _give_up(keep, part, other, is_before=other_number < number)
+        # Where all of it is kept, a plain copy is many times as fast.
+        out.copy_from(part.planes, None if keep.all() else keep)
+        share = np.zeros(count.shape, np.bool_)
+        _slice(share, region, part.planes.box)[...] = keep
+        count += share
+        shares.append((part.index, share))
+    return Pasted(out, count, tuple(shares))
+
+
+def _give_up(keep: NDArray[np.bool_], part: Part, other: Part, *, is_before: bool) -> None:
+    """Clear the pixels that belong to another image.
+
+    They are those where its power, the distance to its centre squared less
+    that of its corners, is smaller.  On the edge of an image along one axis
+    that axis gives nothing to its power, and less than nothing to that of an
+    image around it: so the border between two images, a straight line, lies
+    in their overlap, half way between the centres of images of one size.
+    Twice the coordinates are integers, so nothing is rounded.
+    """
+    box, theirs = part.planes.box, other.planes.box
+    y0, y1 = max(box.y.start, theirs.y.start), min(box.y.stop, theirs.y.stop)
+    x0, x1 = max(box.x.start, theirs.x.start), min(box.x.stop, theirs.x.stop)
+    if y0 >= y1 or x0 >= x1:
+        return
+    y, x = np.arange(y0, y1), np.arange(x0, x1)
+    along_y = _power(y, other.bbox.y.start, other.bbox.y.stop) - _power(
+        y, part.bbox.y.start, part.bbox.y.stop
+    )
+    along_x = _power(x, other.bbox.x.start, other.bbox.x.stop) - _power(
+        x, part.bbox.x.start, part.bbox.x.stop
+    )
+    limit = -along_y[:, None]
+    loses = along_x <= limit if is_before else along_x < limit
+    keep[y0 - box.y.start : y1 - box.y.start, x0 - box.x.start : x1 - box.x.start] &= ~loses
+
+
+def _power(positions: NDArray[Any], start: int, stop: int) -> NDArray[np.int64]:
+    """Return the part of the power of an image that one axis gives."""
+    twice = 2 * positions.astype(np.int64) - (start + stop - 1)
+    power: NDArray[np.int64] = twice * twice - (stop - start) ** 2
+    return power
+
+
+def _paste_ordered(parts: Sequence[Part], rules: MosaicRules, form: PixelForm, out: Planes) -> Pasted:
+    """Copy from the first image that has a value; without one, from the first that has the pixel."""
+    out.fill_blank(form)
+    excluded = form.octets(rules.exclude_planes)
+    shape = out.image.shape
+    owner = np.full(shape, -1, np.int32)
+    has_value = np.zeros(shape, np.bool_)
+    for number, part in enumerate(parts):
+        box = part.planes.box
+        good = np.isfinite(part.planes.image)
+        if excluded.any():
+            good &= ~(part.planes.mask & excluded).any(axis=-1)
+        mine, valued = _slice(owner, out.box, box), _slice(has_value, out.box, box)
+        take = (mine < 0) | (good & ~valued)
+        out.copy_from(part.planes, take)
+        mine[take] = number
+        valued |= good
+    shares = tuple((part.index, owner == number) for number, part in enumerate(parts))
+    return Pasted(out, (owner >= 0).astype(np.uint16), shares)
+
+
+def _paste_mean(
+    region: Box, parts: Sequence[Part], rules: MosaicRules, form: PixelForm, out: Planes
+) -> Pasted:
+    """Average what the images have."""
+    layers = _stack(region, parts, rules, form)
+    weights = np.ones(layers.images.shape, np.float32)
+    if rules.feather_px:
+        for k, part in enumerate(parts):
+            weights[k] = find_ramp(part.bbox, rules.feather_px, *_axes(region))
+    combined = kernels.Combined(
+        out.image,
+        out.variance,
+        out.mask,
+        np.empty(out.image.shape, np.uint16),
+        np.empty(layers.images.shape, np.float32),
+    )
+    kernels.mean_pixels(layers, weights, 0, 0, combined)
+    touched = np.maximum(combined.coverage, layers.counts.any(axis=0))
+    shares = tuple((part.index, combined.share[k]) for k, part in enumerate(parts))
+    return Pasted(out, touched.astype(np.uint16), shares)
+
+
+def _stack(region: Box, parts: Sequence[Part], rules: MosaicRules, form: PixelForm) -> kernels.Layers:
+    """Return all images on the whole region."""
+    shape = (len(parts), *region.shape)
+    layers = kernels.Layers(
+        np.empty(shape, form.dtype),
+        np.empty(shape, form.variance_dtype),
+        np.empty((*shape, form.schema.mask_size), np.uint8),
+        np.zeros(shape, np.uint16),
+        form.octets(rules.exclude_planes),
+        form.octets([NO_DATA]),
+    )
+    for k, part in enumerate(parts):
+        layer = Planes(region, layers.images[k], layers.variances[k], layers.masks[k])
+        layer.fill_blank(form)
+        layer.copy_from(part.planes)
+        _slice(layers.counts[k], region, part.planes.box)[...] = 1
+    return layers
+
+
+def find_ramp(bbox: Box, width: int, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the weight of an image, which falls towards its edge.
+
+    Parameters
+    ----------
+    bbox
+        Pixels of the image.
+    width
+        Pixels over which the weight falls.
+    x, y
+        Positions in the image; shapes that broadcast.
+
+    Returns
+    -------
+    weight
+        1 in the middle, and next to nothing one pixel off the image.  It is
+        never zero, so that a pixel that only one image has is kept.
+    """
+    along_x = np.minimum(x - (bbox.x.start - 1), bbox.x.stop - x)
+    along_y = np.minimum(y - (bbox.y.start - 1), bbox.y.stop - y)
+    ramp = np.minimum(along_x, along_y) / (width + 1)
+    weight: NDArray[np.float32] = np.clip(np.nan_to_num(ramp), 1e-6, 1.0).astype(np.float32)
+    return weight
+
+
+def _axes(box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x = np.arange(box.x.start, box.x.stop, dtype=np.float64)
+    y = np.arange(box.y.start, box.y.stop, dtype=np.float64)
+    return x, y[:, None]
+
+
+def _slice(array: NDArray[Any], region: Box, box: Box) -> NDArray[Any]:
+    """Return a view of the part of a region's array that lies in a box."""
+    rows = slice(box.y.start - region.y.start, box.y.stop - region.y.start)
+    columns = slice(box.x.start - region.x.start, box.x.stop - region.x.start)
+    return array[rows, columns]
