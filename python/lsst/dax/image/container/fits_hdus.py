@@ -33,6 +33,7 @@ from .tree import ArrayReference
 _MAX_HEADER_BLOCKS = 10_000
 _MAX_HDUS = 10_000
 _MAX_AXES = 999  # by the FITS standard 4.0
+_MAX_COLUMNS = 999  # by the FITS standard 4.0
 _MAX_BYTES = 2**32
 _MAX_PIXELS = 2**28
 _NAMES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
@@ -141,6 +142,12 @@ class FitsHdu:
         """
         if not self.is_table:
             raise InputDataError(f"{self.label} is no binary table.")
+        count = self.header().get("TFIELDS")
+        # Without a limit astropy spends hours on a damaged count of columns.
+        if not isinstance(count, int) or not 1 <= count <= _MAX_COLUMNS:
+            raise InputDataError(
+                f"{self.label} has TFIELDS={count!r}; 1 to {_MAX_COLUMNS} columns are possible."
+            )
         with fits_trouble_reported(self.label), astropy.io.fits.open(self._stream()) as hdus:
             return Table.read(hdus[1], mask_invalid=False, unit_parse_strict="silent")
 

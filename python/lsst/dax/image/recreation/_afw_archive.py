@@ -6,7 +6,7 @@ tables that follow it lies, in which rows, and of which class it is.
 
 from __future__ import annotations
 
-__all__ = ("BOX_COLUMNS", "Archive", "ArchiveObject", "make_box", "open_archive_of", "read_table")
+__all__ = ("BOX_COLUMNS", "Archive", "ArchiveObject", "make_box", "open_archive_of")
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ from ..errors import InputDataError
 INDEX_NAME = "ARCHIVE_INDEX"
 _INDEX_COLUMNS = ("id", "cat.archive", "row0", "nrows", "name")
 _MAX_OBJECTS = 10**6
-_MAX_COLUMNS = 999  # by the FITS standard 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ class Archive:
 
     @cached_property
     def _index(self) -> Table:
-        table = read_table(self.hdus[0])
+        table = self.hdus[0].table()
         if missing := [name for name in _INDEX_COLUMNS if name not in table.colnames]:
             raise InputDataError(f"The archive's index of {self.source} has no columns {missing}.")
         if len(table) > _MAX_OBJECTS:
@@ -158,23 +157,8 @@ class Archive:
         if number not in self._tables:
             if number == 0 or number not in self.hdus:
                 raise InputDataError(f"{label} is in table {number}; there are {sorted(self.hdus)[1:]}.")
-            self._tables[number] = read_table(self.hdus[number])
+            self._tables[number] = self.hdus[number].table()
         return self._tables[number]
-
-
-def read_table(hdu: FitsHdu) -> Table:
-    """Decode a table.
-
-    Raises
-    ------
-    InputDataError
-        Raised if it is damaged.
-    """
-    count = hdu.header().get("TFIELDS")
-    # Without a limit astropy spends hours on a damaged count of columns.
-    if not isinstance(count, int) or not 1 <= count <= _MAX_COLUMNS:
-        raise InputDataError(f"{hdu.label} has TFIELDS={count!r}; 1 to {_MAX_COLUMNS} columns are possible.")
-    return hdu.table()
 
 
 def open_archive_of(hdus: Sequence[FitsHdu], source: str) -> Archive:

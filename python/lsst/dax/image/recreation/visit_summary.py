@@ -34,7 +34,7 @@ from ..container import check_ast_text
 from ..container.fits_hdus import FitsHdu, read_fits_hdus
 from ..container.header import fits_trouble_reported
 from ..errors import InputDataError
-from ._afw_archive import BOX_COLUMNS, Archive, ArchiveObject, make_box, open_archive_of, read_table
+from ._afw_archive import BOX_COLUMNS, Archive, ArchiveObject, make_box, open_archive_of
 
 _IDENTITY = ("id", "visit", "physical_filter", "band", *BOX_COLUMNS)
 _OBJECTS = ("wcs", "psf", "photoCalib", "apCorrMap", "validPolygon", "visitInfo")
@@ -122,7 +122,7 @@ def _read_rows(
     hdus: Sequence[FitsHdu], source: str, detectors: Collection[int] | None
 ) -> dict[int, VisitSummaryRow]:
     archive = open_archive_of(hdus, source)
-    table = read_table(next(hdu for hdu in hdus if hdu.is_table))
+    table = next(hdu for hdu in hdus if hdu.is_table).table()
     if missing := [name for name in (*_IDENTITY, *_OBJECTS) if name not in table.colnames]:
         raise InputDataError(f"{source} is no visit summary: its first table has no columns {missing}.")
     rows: dict[int, VisitSummaryRow] = {}
