@@ -38,6 +38,16 @@ _DEFINITIONS = (
     FlagDefinition(2, "EDGE", "Part of the target's box lies off the image."),
     FlagDefinition(3, "READ_FAILED", "The pixels could not be read; the message says why."),
     FlagDefinition(4, "NO_PSF", "The image has no point spread function at the target."),
+    FlagDefinition(5, "NO_PIXELS", "All pixels of the target are left out for their mask planes or values."),
+    FlagDefinition(6, "NOT_FINITE", "A pixel of the target is not finite, or has no finite variance."),
+    FlagDefinition(7, "NO_BACKGROUND", "The annulus around the target has no usable pixel."),
+    FlagDefinition(8, "APERTURE_TRUNCATED", "The aperture reaches off the image."),
+    FlagDefinition(9, "SINC_TRUNCATED", "Weights of the aperture beyond its rim lie off the image."),
+    FlagDefinition(10, "NO_APERTURE_CORRECTION", "The image has no aperture correction; none is applied."),
+    FlagDefinition(11, "BAD_APERTURE_CORRECTION", "The aperture correction at the target is not usable."),
+    FlagDefinition(12, "CENTER_OFF_IMAGE", "The target lies outside of the image's valid region."),
+    FlagDefinition(13, "BLEND_DEGENERATE", "Too close to another source to tell their fluxes apart."),
+    FlagDefinition(14, "NO_CALIBRATION", "The photometric scaling at the target is not usable."),
 )
 
 FLAGS: Mapping[str, FlagDefinition] = MappingProxyType({flag.name: flag for flag in _DEFINITIONS})

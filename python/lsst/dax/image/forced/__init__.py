@@ -1,0 +1,18 @@
+"""Forced photometry: fluxes at positions that are given, not found.
+
+`measure` is the whole: positions and an image in, a table of calibrated fluxes
+out.  The functions behind it take plain arrays and stand alone:
+`fit_psf_flux`, `measure_apertures`, `measure_local_background`,
+`fit_jointly`, `find_calibration` and `correct_aperture`.
+"""
+
+from .aperture_flux import *
+from .background import *
+from .calibration import *
+from .joint_fit import *
+from .measure import *
+from .options import *
+from .pixels import *
+from .psf_flux import *
+from .schema import *
+from .targets import *

@@ -1,0 +1,209 @@
+"""One image with all that is needed to measure on it."""
+
+from __future__ import annotations
+
+__all__ = ("Scene", "measure_targets")
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from lsst.images import MaskedImage, SkyProjection
+
+from .._kernels import flux_shape_nb as nb
+from ..flags import FLAGS
+from ..geometry import locate_positions
+from ..psfs import PsfEvaluator, PsfStamps
+from .aperture_flux import measure_apertures
+from .background import measure_local_background
+from .options import ForcedOptions
+from .pixels import Pixels
+from .psf_flux import Background, PsfFluxes, fit_psf_flux
+from .schema import PIXEL_PLANES, name_aperture
+from .targets import Targets
+
+type Floats = NDArray[np.float64]
+type Columns = dict[str, NDArray[Any]]
+
+_BLOCK_BYTES = 32_000_000  # pictures of the PSF in memory at once
+_FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+_BACKGROUND_PLANES = ("BAD", "SATURATED", "NO_DATA")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image, its PSF and how to measure."""
+
+    image: MaskedImage
+    sky_projection: SkyProjection[Any]
+    pixels: Pixels
+    evaluator: PsfEvaluator
+    options: ForcedOptions
+
+    @cached_property
+    def stamp_shape(self) -> tuple[int, int]:
+        """Rows and columns of the pictures of the PSF."""
+        size = self.options.stamp_size
+        return self.evaluator.stamp_shape if size is None else (size, size)
+
+    @cached_property
+    def pixel_scale_arcsec(self) -> float:
+        """Side of a pixel in the middle of the image."""
+        bbox = self.image.bbox
+        x = bbox.x.center + np.array([0.0, 1.0, 0.0])
+        y = bbox.y.center + np.array([0.0, 0.0, 1.0])
+        vectors = self.sky_projection.pixel_to_sky(x=x, y=y).icrs.cartesian.xyz.value
+        sides = vectors[:, 1:] - vectors[:, :1]
+        area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))
+        return float((np.sqrt(area) * u.rad).to_value(u.arcsec))
+
+    @cached_property
+    def for_background(self) -> Pixels:
+        """The pixels, without those that have no sky in them."""
+        schema = self.image.mask.schema
+        planes = [plane for plane in _BACKGROUND_PLANES if plane in schema.names]
+        drop = schema.bitmask(*planes).view(np.uint8) | self.pixels.drop
+        return replace(self.pixels, drop=drop)
+
+    def draw(self, x: Floats, y: Floats) -> PsfStamps:
+        """Draw the PSF at positions."""
+        return self.evaluator.stellar_images(
+            x, y, size=self.options.stamp_size, normalization=self.options.normalization
+        )
+
+    def locate(self, targets: Targets) -> tuple[Floats, Floats]:
+        """Return where targets are in parent pixels; NaN where they are not."""
+        x, y = np.full((2, len(targets)), np.nan)
+        found = locate_positions(self.sky_projection, targets.positions, bbox=self.image.bbox)
+        x[targets.is_known], y[targets.is_known] = found
+        return x, y
+
+    def is_near(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
+        """Return whether the picture of a star at a position has pixels of the image."""
+        height, width = self.stamp_shape
+        bbox = self.image.bbox
+        in_x = (x > bbox.x.start - 1 - width // 2) & (x < bbox.x.stop + width // 2)
+        in_y = (y > bbox.y.start - 1 - height // 2) & (y < bbox.y.stop + height // 2)
+        return in_x & in_y
+
+
+def measure_targets(scene: Scene, values: Columns) -> None:
+    """Measure all targets one by one.
+
+    Parameters
+    ----------
+    scene
+        Image, PSF and options.
+    values
+        Columns, in which those of the targets are filled, in the units of the
+        image.
+    """
+    x, y = values["x"], values["y"]
+    is_placed = np.isfinite(x) & np.isfinite(y)
+    is_near = scene.is_near(x, y)
+    flags = values["flags"]
+    flags[~is_placed] |= FLAGS["BAD_POSITION"].value
+    flags[is_placed & ~is_near] |= FLAGS["NO_COVERAGE"].value
+    is_inside = np.zeros(x.shape, dtype=np.bool_)
+    if is_near.any():
+        bounds = getattr(scene.image, "bounds", scene.image.bbox)
+        is_inside[is_near] = bounds.contains(x=x[is_near], y=y[is_near])
+    flags[is_placed & ~is_inside] |= FLAGS["CENTER_OFF_IMAGE"].value
+    for part in _find_blocks(scene, is_near):
+        for name, array in _measure_block(scene, x[part], y[part]).items():
+            values[name][part] = (values[name][part] | array) if name.endswith("flags") else array
+
+
+def _find_blocks(scene: Scene, is_near: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield the targets that have pixels, so many at once as fit in memory."""
+    height, width = scene.stamp_shape
+    size = max(16, _BLOCK_BYTES // (8 * height * width))
+    indices = np.flatnonzero(is_near)
+    for first in range(0, indices.size, size):
+        yield indices[first : first + size]
+
+
+def _measure_block(scene: Scene, x: Floats, y: Floats) -> Columns:
+    """Return the columns of some targets, in the units of the image."""
+    options = scene.options
+    stamps = scene.draw(x, y)
+    moments = _find_moments(stamps, x, y)
+    sigma = np.sqrt(np.sqrt(moments[:, 0] * moments[:, 1] - moments[:, 2] ** 2))
+    columns: Columns = {"psf_fwhm": _FWHM_PER_SIGMA * sigma * scene.pixel_scale_arcsec}
+    if options.background is Background.ANNULUS:
+        inner, outer = options.annulus
+        around = measure_local_background(
+            scene.for_background, x=x, y=y, sigma=sigma, inner_factor=inner, outer_factor=outer
+        )
+        fluxes = fit_psf_flux(scene.pixels, stamps, weights=options.weights, background=around)
+        columns["background_n_pixels"] = around.n_pixels
+    else:
+        fluxes = fit_psf_flux(scene.pixels, stamps, weights=options.weights, background=options.background)
+    for name in ("flux", "flux_err", "flux_err_sky", "chi2", "n_pixels", "area", "masked_fraction", "flags"):
+        columns[name] = getattr(fluxes, name)
+    columns["background"], columns["background_err"] = fluxes.background, fluxes.background_err
+    if options.background is Background.FIT:
+        columns["background_n_pixels"] = fluxes.n_pixels
+    columns |= _collect_planes(scene, x, y, moments)
+    return columns | _measure_apertures(scene, x, y, fluxes)
+
+
+def _find_moments(stamps: PsfStamps, x: Floats, y: Floats) -> Floats:
+    """Return the adaptive moments of the PSF in square pixels, shape ``(n, 3)``."""
+    moments = np.empty((len(stamps), 3))
+    start = np.sqrt(stamps.effective_areas_px / (4.0 * np.pi))
+    nb.find_shapes(stamps.array, x - stamps.x0, y - stamps.y0, start, moments)
+    return moments
+
+
+def _collect_planes(scene: Scene, x: Floats, y: Floats, moments: Floats) -> Columns:
+    """Return whether mask planes are set around each target."""
+    pixels, schema = scene.pixels, scene.image.mask.schema
+    around = np.empty((x.size, pixels.mask.shape[2]), dtype=np.uint8)
+    center = np.empty_like(around)
+    nb.collect_planes(
+        pixels.mask,
+        x - pixels.x0,
+        y - pixels.y0,
+        moments,
+        scene.options.footprint_scaling,
+        around,
+        center,
+    )
+    columns: Columns = {}
+    for name, plane in PIXEL_PLANES.items():
+        if plane in schema.names:
+            bits = schema.bitmask(plane).view(np.uint8)
+            columns[f"pixel_{name}"] = (around & bits).any(axis=1)
+            columns[f"pixel_{name}_center"] = (center & bits).any(axis=1)
+    return columns
+
+
+def _measure_apertures(scene: Scene, x: Floats, y: Floats, fluxes: PsfFluxes) -> Columns:
+    """Return the columns of apertures."""
+    options = scene.options
+    if not options.radii:
+        return {}
+    has_background = options.background is not Background.NONE
+    measured = measure_apertures(
+        scene.pixels,
+        x=x,
+        y=y,
+        radii=options.radii,
+        rule=options.aperture_rule,
+        background=fluxes.background if has_background else None,
+        background_err=fluxes.background_err if has_background else None,
+    )
+    columns: Columns = {}
+    for k, radius in enumerate(options.radii):
+        name = name_aperture(radius)
+        columns[f"{name}_flux"] = measured.flux[:, k]
+        columns[f"{name}_flux_err"] = measured.flux_err[:, k]
+        columns[f"{name}_area"] = measured.area[:, k]
+        columns[f"{name}_flags"] = measured.flags[:, k]
+    return columns

@@ -1,0 +1,219 @@
+"""The positions of a request, at the time of an image."""
+
+from __future__ import annotations
+
+__all__ = ("Targets", "find_targets")
+
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord, get_body_barycentric
+from astropy.table import Column, MaskedColumn, Table
+from astropy.time import Time
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, make_interp_spline
+
+from ..errors import RequestError
+from ..geometry import propagate_positions
+
+type Floats = NDArray[np.float64]
+
+_DEGREE = 3  # of the spline through an ephemeris
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Names and places of what is measured."""
+
+    id: NDArray[np.int64]
+    """Unique numbers, shape ``(n,)``."""
+
+    ra: Floats
+    """ICRS right ascensions in degrees at the time of the image, shape
+    ``(n,)``; NaN where the position is not known."""
+
+    dec: Floats
+    """ICRS declinations in degrees, shape ``(n,)``."""
+
+    def __len__(self) -> int:
+        return self.id.size
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether each position is finite, shape ``(n,)``."""
+        return np.isfinite(self.ra) & np.isfinite(self.dec)
+
+    @property
+    def positions(self) -> SkyCoord:
+        """The positions that are known."""
+        return SkyCoord(self.ra[self.is_known], self.dec[self.is_known], unit=u.deg, frame="icrs")
+
+
+def find_targets(
+    positions: SkyCoord | Table, *, epoch: Time | None = None, time: Time | None = None
+) -> Targets:
+    """Return the positions of a request at the time of an image.
+
+    Parameters
+    ----------
+    positions
+        Positions in any frame, one or many, numbered from 0; or a table.  A
+        table of fixed or moving stars has the columns ``ra`` and ``dec``
+        (ICRS; degrees if they have no unit), and optionally ``id`` (integers,
+        unique), ``pmra`` (with the factor cos dec) and ``pmdec`` (mas/yr),
+        ``parallax`` (mas) and ``ref_epoch`` (Julian years).  A table with a
+        column ``time`` (`~astropy.time.Time`, or MJD in TAI) is an ephemeris:
+        each ``id`` is one moving object (all rows are one without ``id``)
+        whose rows are interpolated.
+    epoch
+        Time at which the positions hold, where the table has no
+        ``ref_epoch``; a `SkyCoord`'s own ``obstime`` if `None`.
+    time
+        Time of the image.
+
+    Returns
+    -------
+    targets
+        One per position or moving object.  A position that is not on the sky,
+        and an object whose ephemeris does not reach the time, are not known.
+
+    Raises
+    ------
+    RequestError
+        Raised if columns are missing or wrong, numbers are not unique, or
+        there is motion but a time is missing.
+
+    Notes
+    -----
+    Missing motions and parallaxes count as zero.  The parallax is that seen
+    from the Earth's centre.  Positions are moved once, from their epoch
+    straight to the time.
+    """
+    if isinstance(positions, SkyCoord):
+        moved = propagate_positions(_flatten(positions), epoch=epoch, time=time)
+        return Targets(np.arange(moved.size), moved.ra.deg, moved.dec.deg)
+    if missing := {"ra", "dec"} - set(positions.colnames):
+        raise RequestError(
+            f"Positions need the columns ra and dec; {sorted(missing)} not in {positions.colnames}."
+        )
+    if "time" in positions.colnames:
+        return _interpolate_ephemeris(positions, time)
+    ids = _read_ids(positions)
+    unique, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise RequestError(f"Each id may occur once; {unique[counts > 1][:5].tolist()} occur more often.")
+    return _move_table(positions, ids, epoch=epoch, time=time)
+
+
+def _flatten(positions: SkyCoord) -> SkyCoord:
+    """Return one position or a list of them as a list."""
+    if positions.ndim > 1:
+        raise RequestError(f"Positions must be one-dimensional; got shape {positions.shape}.")
+    return positions.reshape(-1)
+
+
+def _read_ids(table: Table) -> NDArray[np.int64]:
+    """Return the numbers of a table's rows."""
+    if "id" not in table.colnames:
+        return np.arange(len(table))
+    ids = np.asarray(table["id"])
+    if len(table) and ids.dtype.kind not in "iu":
+        raise RequestError(f"Column id must hold integers; got {ids.dtype}.")
+    return ids.astype(np.int64)
+
+
+def _read_column(table: Table, name: str, unit: u.UnitBase, *, default: float = np.nan) -> Floats:
+    """Return a column as floats of a unit, with a value for missing entries."""
+    column: Any = table[name]
+    try:
+        values = u.Quantity(
+            np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
+            if isinstance(column, Column | MaskedColumn)
+            else column,
+            getattr(column, "unit", None) or unit,
+        ).to_value(unit)
+    except (u.UnitConversionError, TypeError, ValueError) as error:
+        raise RequestError(f"Column {name} must be numbers in {unit}: {error}") from error
+    floats = np.array(np.ma.filled(np.ma.asarray(values), np.nan), dtype=np.float64)
+    floats[~np.isfinite(floats)] = default
+    return floats
+
+
+def _move_table(table: Table, ids: NDArray[np.int64], *, epoch: Time | None, time: Time | None) -> Targets:
+    """Return a table's positions at a time."""
+    ra, dec = _read_column(table, "ra", u.deg), _read_column(table, "dec", u.deg)
+    is_known = np.isfinite(ra) & (np.abs(dec) <= 90.0)
+    ra[~is_known] = dec[~is_known] = np.nan
+    moves = {"pmra", "pmdec"} <= set(table.colnames)
+    has_parallax = "parallax" in table.colnames
+    if not (moves or has_parallax):
+        return Targets(ids, ra % 360.0, dec)
+    if "ref_epoch" in table.colnames:
+        years = _read_column(table, "ref_epoch", u.yr)[is_known]
+        if np.isnan(years).any():
+            raise RequestError(f"Column ref_epoch has no value for {np.isnan(years).sum()} of the positions.")
+        epoch = Time(years, format="jyear", scale="tdb")
+    motions = {}
+    if moves:
+        pmra, pmdec = (_read_column(table, name, u.mas / u.yr, default=0.0) for name in ("pmra", "pmdec"))
+        motions = {"pm_ra_cosdec": pmra[is_known] * u.mas / u.yr, "pm_dec": pmdec[is_known] * u.mas / u.yr}
+    start = SkyCoord(ra[is_known], dec[is_known], unit=u.deg, frame="icrs", **motions)
+    moved = propagate_positions(start, epoch=epoch, time=time)
+    if has_parallax:
+        parallax = _read_column(table, "parallax", u.mas, default=0.0)[is_known]
+        moved = _apply_parallax(moved, parallax, time)
+    ra[is_known], dec[is_known] = moved.ra.deg, moved.dec.deg
+    return Targets(ids, ra, dec)
+
+
+def _apply_parallax(positions: SkyCoord, parallax_mas: Floats, time: Time | None) -> SkyCoord:
+    """Return directions from the Earth of stars whose directions from the barycentre are known."""
+    if time is None:
+        raise RequestError("The positions have parallaxes, but the time of the image is not known.")
+    earth = get_body_barycentric("earth", time).xyz.to_value(u.au)
+    radians = (parallax_mas * u.mas).to_value(u.rad)
+    vectors = positions.cartesian.xyz.value - radians * earth[:, None]
+    return _to_sky(vectors)
+
+
+def _to_sky(vectors: Floats) -> SkyCoord:
+    """Return the directions of vectors, shape ``(3, n)``."""
+    x, y, z = vectors
+    return SkyCoord(np.arctan2(y, x), np.arctan2(z, np.hypot(x, y)), unit=u.rad, frame="icrs")
+
+
+def _interpolate_ephemeris(table: Table, time: Time | None) -> Targets:
+    """Return where moving objects are at a time."""
+    if time is None:
+        raise RequestError("The positions are an ephemeris, but the time of the image is not known.")
+    column = table["time"]
+    mjd = column.tai.mjd if isinstance(column, Time) else _read_column(table, "time", u.day)
+    ids = _read_ids(table) if "id" in table.colnames else np.zeros(len(table), dtype=np.int64)
+    ra, dec = _read_column(table, "ra", u.deg), _read_column(table, "dec", u.deg)
+    names = np.unique(ids)
+    found = np.full((2, names.size), np.nan)
+    for k, name in enumerate(names):
+        rows = (ids == name) & np.isfinite(ra) & (np.abs(dec) <= 90.0) & np.isfinite(mjd)
+        found[:, k] = _interpolate_track(mjd[rows], ra[rows], dec[rows], float(time.tai.mjd), int(name))
+    return Targets(names, found[0], found[1])
+
+
+def _interpolate_track(mjd: Floats, ra: Floats, dec: Floats, at: float, name: int) -> Floats:
+    """Return the right ascension and declination of one object; NaN beyond its rows."""
+    order = np.argsort(mjd)
+    mjd, ra, dec = mjd[order], ra[order], dec[order]
+    if (np.diff(mjd) == 0).any():
+        raise RequestError(f"The ephemeris of object {name} has several positions at one time.")
+    if mjd.size == 0 or not mjd[0] <= at <= mjd[-1]:
+        return np.full(2, np.nan)
+    vectors = SkyCoord(ra, dec, unit=u.deg).cartesian.xyz.value.T
+    if mjd.size > _DEGREE:
+        vector = CubicSpline(mjd, vectors)(at)
+    elif mjd.size > 1:
+        vector = make_interp_spline(mjd, vectors, k=mjd.size - 1)(at)
+    else:
+        vector = vectors[0]
+    position = _to_sky(vector[:, None])
+    return np.array([position.ra.deg[0], position.dec.deg[0]])
