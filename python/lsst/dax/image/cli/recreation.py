@@ -14,7 +14,7 @@ from ..plotting import plot_comparison
 from ..recreation import read_recipe, recreate_from, recreate_visit_image
 from ..recreation.isr import LSSTCAM_DP2, read_raw
 from ..regression import Comparison, compare_images, read_steps
-from ..repository import fetch_uri, find_dataset, find_datasets
+from ..repository import fetch_dataset, fetch_uri, find_dataset, find_datasets, name_dataset
 from ..simulation import make_raw_survey
 from .chapters import Step, show_code
 from .output import OutputFolder
@@ -43,8 +43,9 @@ def recreate(butler: Butler, ref: DatasetRef) -> VisitImage:
 
 
 def compare(butler: Butler, ref: DatasetRef, image: VisitImage) -> Comparison:
-    """Compare it with the stored one, in the steps of its quantisation where it has any."""
-    return compare_images(image, butler.get(ref), steps=read_steps(butler.getURI(ref)), name=str(ref.dataId))
+    """Compare it with the stored image, in the steps of its quantisation where it has any."""
+    steps = read_steps(fetch_uri(butler, ref))
+    return compare_images(image, fetch_dataset(butler, ref), steps=steps, name=name_dataset(ref))
 
 
 def recreate_again(butler: Butler, file: Path) -> VisitImage:
@@ -92,7 +93,9 @@ def _show_sensor(
     equal, near = compare(butler, ref, image), compare(lossy, lossy_ref, image)
     raw = find_dataset(butler, "raw", {**ref.dataId.required, "exposure": ref.dataId["visit"]})
     counts = read_raw(fetch_uri(butler, raw), image.detector)
-    figure = plot_comparison(near, image, lossy.get(lossy_ref), raw=Image(counts.image, unit=counts.unit))
+    figure = plot_comparison(
+        near, image, fetch_dataset(lossy, lossy_ref), raw=Image(counts.image, unit=counts.unit)
+    )
     picture = folder.save_figure(
         figure,
         f"recreated_{vendor.lower()}",
