@@ -8,7 +8,7 @@ __all__ = (
     "make_gaussian_stamps",
     "make_pixels",
     "make_star_image",
-    "shift_kernel",
+    "place_kernel",
 )
 
 import math
@@ -124,10 +124,30 @@ def fit_psf_slowly(pixels: Pixels, stamps: PsfStamps, k: int, *, level: float = 
     }
 
 
-def shift_kernel(kernel: Floats, dx: float, dy: float) -> Floats:
-    """Return a kernel moved by a fraction of a pixel, by its Fourier transform."""
-    in_y, in_x = (np.fft.fftfreq(2 * side) for side in kernel.shape)
-    padded = np.zeros(tuple(2 * side for side in kernel.shape))
-    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    phase = np.exp(-2j * np.pi * (in_y[:, None] * dy + in_x * dx))
-    return np.fft.ifft2(np.fft.fft2(padded) * phase).real[: kernel.shape[0], : kernel.shape[1]]
+def shift_kernel(kernel: Floats, dx: float, dy: float, *, order: int = 5) -> Floats:
+    """Return a kernel moved by a fraction of a pixel with Lanczos weights of unit sum."""
+
+    def matrix(side: int, offset: float) -> Floats:
+        distance = np.arange(side)[:, None] - np.arange(side) - offset
+        weights = np.where(np.abs(distance) < order, np.sinc(distance) * np.sinc(distance / order), 0.0)
+        return weights / weights[side // 2].sum()
+
+    return matrix(kernel.shape[0], dy) @ kernel @ matrix(kernel.shape[1], dx).T
+
+
+def place_kernel(kernel: Floats, x: float, y: float, *, order: int = 5, half: int | None = None) -> PsfStamps:
+    """Return a kernel as the picture of a star of unit sum, cut to so many pixels."""
+    nearest_x, nearest_y = math.floor(x + 0.5), math.floor(y + 0.5)
+    middle = kernel.shape[0] // 2
+    half = middle if half is None else min(half, middle)
+    keep = slice(middle - half, middle + half + 1)
+    array = shift_kernel(kernel, x - nearest_x, y - nearest_y, order=order)[None, keep, keep]
+    array = array / array.sum()
+    return PsfStamps(
+        array=array,
+        x0=np.array([nearest_x - half]),
+        y0=np.array([nearest_y - half]),
+        sums=np.ones(1),
+        effective_areas_px=1.0 / (array**2).sum(axis=(1, 2)),
+        flags=np.zeros(1, dtype=np.int64),
+    )
