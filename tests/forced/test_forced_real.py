@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from astropy.io import fits
 from astropy.table import Table
 from numpy.testing import assert_allclose
@@ -56,6 +57,7 @@ def test_rubin_science_fluxes_are_those_of_the_alert_pipeline() -> None:
     assert_allclose(errors, 1.0, atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:The following header keyword is invalid")  # a log entry of 1992
 def test_sextractor_aperture_fluxes() -> None:
     folder = testdata("A_sep_sextractor")
     image = read_plane(folder / "image.fits") - read_plane(folder / "back.fits")
