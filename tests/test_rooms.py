@@ -39,6 +39,8 @@ ARROWS: dict[str, set[str]] = {
 ARROWS["cutouts"] = {*SCIENCE, "container"}
 # Raws and calibrations are files of their own, which no Butler decodes.
 ARROWS["recreation"] = {*SCIENCE, "container"}
+# A mosaic is written tile by tile, through the writer of large files.
+ARROWS["mosaics"] = {*SCIENCE, "container"}
 ARROWS["cli"] = set(ARROWS)
 
 # The files of a product room that work through a Butler.
@@ -46,6 +48,8 @@ BUTLER_FILES = {
     "_from_butler.py",
     "cutouts/_stamps_from_butler.py",
     "cutouts/factory.py",
+    "mosaics/_stream_from_butler.py",
+    "mosaics/_tiles_from_butler.py",
     "recreation/_components_from_butler.py",
     "recreation/_inputs_from_butler.py",
     "cutouts/stencils.py",
@@ -60,7 +64,7 @@ BUTLER_METHODS = {"getDeferred", "getURI", "find_dataset", "get_dataset", "get_d
 LSST = {"lsst.daf.butler", "lsst.dax.image", "lsst.images", "lsst.resources", "lsst.sphgeom", "lsst.utils"}
 # Packages that only one room may import.
 PRIVATE_PACKAGES = {"numba": "_kernels", "galsim": "simulation", "matplotlib": "plotting"}
-KERNEL_PACKAGES = {"__future__", "math", "numba", "numpy"}
+KERNEL_PACKAGES = {"__future__", "math", "numba", "numpy", "typing"}
 FORBIDDEN_PACKAGES = {"dill", "marshal", "pickle", "shelve"}
 FORBIDDEN_CALLS = {"__import__", "eval", "exec"}
 

@@ -2,9 +2,11 @@
 
 `make_mosaic` works on images in memory; `fetch_mosaic` reads what it needs of
 datasets in a repository; `write_mosaic` makes a mosaic of any size, tile by
-tile, into a file.
+tile, into a file.  `find_mosaic_grid` finds a grid for them.
 """
 
+from ._from_butler import *
 from ._mosaic import *
+from ._stream_from_butler import *
 from .grid import *
 from .rules import *

@@ -5,22 +5,26 @@ from __future__ import annotations
 __all__ = ("Mosaic", "make_mosaic")
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import QTable
+from astropy.time import Time
 from numpy.typing import NDArray
 
 from lsst.images import Box, Image, MaskedImage
+from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import InputDataError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
 from ._background import Moments, solve_backgrounds, sum_block
 from ._compute import Pixels, Tally, compute_block
+from ._file import compress_planes, put_file
 from ._plan import BLOCK, Plan, split_box
-from ._planes import Planes, find_form, to_masked
+from ._planes import Planes, find_form, to_masked, to_planes
 from .rules import BackgroundMatch, Combine, MosaicRules
 
 MAX_PIXELS = 2**28
@@ -49,6 +53,45 @@ class Mosaic:
 
     rules: MosaicRules
     """How the images became one."""
+
+    def write(
+        self, uri: ResourcePathExpression, *, overwrite: bool = False, created: Time | None = None
+    ) -> ResourcePath:
+        """Write the mosaic as a FITS file, as `write_mosaic` does.
+
+        Parameters
+        ----------
+        uri
+            Where to write it: a local path or a URI that `lsst.resources` can
+            write to, ending in ``.fits``.
+        overwrite
+            Whether a file of that name may be replaced.
+        created
+            Time that the file says it was written at; now if `None`.
+
+        Returns
+        -------
+        uri
+            Where the file is now.
+
+        Raises
+        ------
+        RequestError
+            Raised if the name does not end in ``.fits``.
+        OutputError
+            Raised if the file cannot be written, or exists and may not be
+            replaced.
+        """
+        form = find_form([self.masked_image])
+        planes = to_planes(self.masked_image, self.grid.bbox, form)
+        corner = self.grid.bbox.start
+        chunks = []
+        for block in split_box(self.grid.bbox, BLOCK):
+            rows = slice(block.y.start - corner.y, block.y.stop - corner.y)
+            columns = slice(block.x.start - corner.x, block.x.stop - corner.x)
+            chunks.append(compress_planes(planes.part(block), self.coverage.array[rows, columns], form))
+        time = Time.now() if created is None else created
+        return put_file(uri, chunks, self.grid, form, self.rules, self.inputs, time, overwrite=overwrite)
 
 
 def make_mosaic(
@@ -272,10 +315,13 @@ def make_table(plan: Plan, datasets: Sequence[str], tallies: Iterable[Tally]) ->
         See `Mosaic.inputs`.
     """
     n = len(datasets)
-    n_pixels, weights = np.zeros(n, np.int64), np.zeros(n)
+    n_pixels = np.zeros(n, np.int64)
+    shares: list[list[float]] = [[] for _ in range(n)]
     for tally in tallies:
         n_pixels[tally.index] += tally.n_pixels
-        weights[tally.index] += tally.weight
+        shares[tally.index].append(tally.weight)
+    # Exact sums, which do not depend on the order of the blocks.
+    weights = np.array([math.fsum(share) for share in shares])
     backgrounds = np.zeros((n, 3)) if plan.backgrounds is None else plan.backgrounds
     table = QTable(
         {"dataset": np.array(list(datasets), dtype="U32"), "n_pixels": n_pixels, "weight": weights}

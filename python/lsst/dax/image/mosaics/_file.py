@@ -1,0 +1,225 @@
+"""Mosaics as FITS files of compressed tiles."""
+
+from __future__ import annotations
+
+__all__ = ("MemoryChunk", "compress_planes", "make_header", "put_file")
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import astropy.io.fits
+import numpy as np
+from astropy.table import QTable
+from astropy.time import Time
+from numpy.typing import NDArray
+
+from lsst.images import Box, Image
+from lsst.resources import ResourcePath, ResourcePathExpression
+
+from ..container.tiled_fits import TileChunk, compress_tiles, write_tiled_fits
+from ..errors import OutputError, RequestError
+from ..geometry import TargetGrid
+from ..version import __version__
+from ._planes import PixelForm, Planes, to_masked
+from .rules import MosaicRules
+
+_COVERAGE = "COVERAGE"
+
+
+@dataclass(frozen=True)
+class MemoryChunk:
+    """Compressed tiles of part of a mosaic, in memory."""
+
+    box: Box
+    """Pixels of the part."""
+
+    sizes: NDArray[np.int64]
+    """Bytes of the tiles of each plane, shape ``(n_planes, n_tiles)``."""
+
+    contents: Sequence[bytes]
+    """Tiles of each plane, one after the other."""
+
+    def read(self, plane: int) -> bytes:
+        """Return the tiles of a plane, one after the other."""
+        return self.contents[plane]
+
+
+def compress_planes(planes: Planes, coverage: NDArray[np.uint16], form: PixelForm) -> MemoryChunk:
+    """Compress part of a mosaic.
+
+    Parameters
+    ----------
+    planes
+        Pixels; their corner is that of a tile of the file.
+    coverage
+        Number of images behind each pixel.
+    form
+        What the pixels are.
+
+    Returns
+    -------
+    chunk
+        The tiles.
+    """
+    start = planes.box.start
+    tiles = compress_tiles(to_masked(planes, form, None), {_COVERAGE: _to_image(coverage, start)})
+    sizes = np.array([[len(tile) for tile in plane] for plane in tiles], np.int64)
+    return MemoryChunk(planes.box, sizes, [b"".join(plane) for plane in tiles])
+
+
+def make_header(rules: MosaicRules, n_inputs: int) -> astropy.io.fits.Header:
+    """Return the cards that say how a mosaic was made.
+
+    Parameters
+    ----------
+    rules
+        How the images became one.
+    n_inputs
+        Number of images.
+
+    Returns
+    -------
+    header
+        Cards.
+    """
+    header = astropy.io.fits.Header()
+    header["MOSINPUT"] = (n_inputs, "Number of images, listed in extension INPUTS")
+    header["MOSOVER"] = (rules.overlap.value, "Rule where images share their pixels")
+    header["MOSCOMB"] = (rules.combine.value, "Rule where other images overlap")
+    header["MOSVAR"] = (rules.variance.value, "How their variances are combined")
+    header["MOSFEATH"] = (rules.feather_px, "[pix] Width of feathered seams")
+    header["MOSBACK"] = (rules.background.value, "Backgrounds that were matched")
+    header["MOSEXCL"] = (",".join(rules.exclude_planes), "Mask planes that were left out")
+    header["MOSKERN"] = (rules.kernel.value, "Kernel of images on other pixels")
+    header["MOSMASK"] = (rules.mask_rule.value, "Rule of their masks")
+    header["MOSMISS"] = (rules.missing_rule.value, "Rule of their missing pixels")
+    header["MOSFLUX"] = (rules.flux_convention.value, "What of them is kept")
+    header["MOSVERS"] = (f"lsst-dax-image {__version__}", "Software that made the mosaic")
+    return header
+
+
+def put_file(
+    uri: ResourcePathExpression,
+    chunks: Sequence[TileChunk],
+    grid: TargetGrid,
+    form: PixelForm,
+    rules: MosaicRules,
+    inputs: QTable,
+    created: Time,
+    *,
+    overwrite: bool,
+) -> ResourcePath:
+    """Write the file of a mosaic: complete, or not at all.
+
+    Parameters
+    ----------
+    uri
+        Where to write it.
+    chunks
+        Parts that together make the mosaic.
+    grid
+        Pixels of the mosaic.
+    form
+        What the pixels are.
+    rules
+        How the images became one.
+    inputs
+        One row per image.
+    created
+        Time that the file says it was written at.
+    overwrite
+        Whether a file of that name may be replaced.
+
+    Returns
+    -------
+    uri
+        Where the file is now.
+
+    Raises
+    ------
+    OutputError
+        Raised if the file cannot be written, or exists and may not be
+        replaced.
+    """
+    target = check_target(uri)
+    corner = Box.factory[grid.bbox.y.start : grid.bbox.y.start + 1, grid.bbox.x.start : grid.bbox.x.start + 1]
+    first = form.allocate(corner)
+    first.fill_blank(form)
+    table = astropy.io.fits.table_to_hdu(inputs)
+    table.name = "INPUTS"
+
+    def write(stream: IO[bytes]) -> None:
+        write_tiled_fits(
+            stream,
+            to_masked(first, form, grid.sky_projection),
+            grid.bbox,
+            chunks,
+            header=make_header(rules, len(inputs)),
+            created=created,
+            extras={_COVERAGE: _to_image(np.zeros((1, 1), np.uint16), corner.start)},
+            tables=[table],
+        )
+
+    try:
+        _put(target, write, overwrite=overwrite)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
+    return target
+
+
+def check_target(uri: ResourcePathExpression) -> ResourcePath:
+    """Return the place of a FITS file, or raise.
+
+    Parameters
+    ----------
+    uri
+        Place.
+
+    Returns
+    -------
+    target
+        The same, absolute.
+
+    Raises
+    ------
+    RequestError
+        Raised if the name does not end in ``.fits``.
+    """
+    target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
+    if target.getExtension() != ".fits":
+        raise RequestError(f"Mosaics are written as '.fits' files, not as {target.basename()!r}.")
+    return target
+
+
+def _put(target: ResourcePath, write: Callable[[IO[bytes]], None], *, overwrite: bool) -> None:
+    """Write a file to any place."""
+    if not target.isLocal:
+        with ResourcePath.temporary_uri(suffix=".fits") as staged:
+            with Path(staged.ospath).open("wb") as stream:
+                write(stream)
+            target.transfer_from(staged, transfer="copy", overwrite=overwrite)
+        return
+    path = Path(target.ospath)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not overwrite and path.exists():
+        raise FileExistsError(f"{path} exists")
+    staged_path = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part.fits")
+    try:
+        with staged_path.open("xb") as stream:
+            write(stream)
+        if overwrite:
+            staged_path.replace(path)
+        else:
+            # Unlike the check before, this fails if another process made the file meanwhile.
+            path.hardlink_to(staged_path)
+    finally:
+        staged_path.unlink(missing_ok=True)
+
+
+def _to_image(coverage: NDArray[np.uint16], start: Sequence[int]) -> Image:
+    """Return a coverage as FITS has integers: signed."""
+    stored: NDArray[Any] = np.minimum(coverage, np.iinfo(np.int16).max).astype(np.int16)
+    return Image(stored, yx0=start)

@@ -1,0 +1,106 @@
+"""Mosaics of datasets in a repository."""
+
+from __future__ import annotations
+
+__all__ = ("fetch_mosaic",)
+
+import dataclasses
+from collections.abc import Iterable
+from concurrent.futures import Executor
+
+import numpy as np
+
+from lsst.daf.butler import DatasetRef
+
+from ..geometry import StencilLike, TargetGrid
+from ..repository import ButlerLike
+from ._background import solve_backgrounds
+from ._compute import Tally
+from ._mosaic import MAX_PIXELS, Mosaic, assemble_mosaic, check_size, make_table
+from ._plan import BLOCK
+from ._tiles_from_butler import (
+    MosaicRequest,
+    compute_tile,
+    list_jobs,
+    match_backgrounds,
+    plan_datasets,
+    run_jobs,
+)
+from .rules import BackgroundMatch, MosaicRules
+
+_TILE = 2 * BLOCK
+
+
+def fetch_mosaic(
+    butler: ButlerLike,
+    refs: Iterable[DatasetRef],
+    grid: TargetGrid | StencilLike,
+    *,
+    rules: MosaicRules | None = None,
+    executor: Executor | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Mosaic:
+    """Put datasets together on one pixel grid; only the pixels that it needs are read.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    refs
+        Datasets with pixels and a sky projection, as the ``find_`` functions
+        return them: patches of tracts, detectors of a visit, or any others.
+    grid
+        Pixels of the mosaic; or a shape on the sky, for which
+        `find_mosaic_grid` finds them.
+    rules
+        How the images become one; the defaults of `MosaicRules` if `None`.
+    executor
+        Where to work on tiles side by side: threads or processes of
+        `concurrent.futures`, dask's ``Client.get_executor()``, ...  In the
+        calling thread if `None`.  The result does not depend on it.
+    max_pixels
+        Largest number of pixels that is allowed.
+
+    Returns
+    -------
+    mosaic
+        To the bit what `make_mosaic` returns for the whole images.
+
+    Raises
+    ------
+    RequestTooLargeError
+        Raised, before pixels of the mosaic are read, if the grid has more than
+        ``max_pixels`` pixels.
+    NoCoverageError
+        Raised if no dataset overlaps the grid.
+    InvalidRegionError
+        Raised if a shape is not usable.
+    InconsistentUnitsError
+        Raised if the units of the datasets differ.
+    UnsupportedProductError
+        Raised if a dataset is not an image with a sky projection.
+    InputDataError
+        Raised if a stored file is missing or unusable.
+    RequestError
+        Raised if the rules need variances that a dataset does not have, or if
+        there is no dataset.
+    """
+    refs = list(refs)
+    if isinstance(grid, TargetGrid):
+        check_size(grid, max_pixels)
+    plan = plan_datasets(butler, refs, grid, rules or MosaicRules())
+    check_size(plan.grid, max_pixels)
+    if plan.rules.background is not BackgroundMatch.NONE:
+        moments = match_backgrounds(butler, plan, refs, _TILE, executor)
+        plan = dataclasses.replace(plan, backgrounds=solve_backgrounds(plan, moments))
+    out = plan.form.allocate(plan.grid.bbox)
+    coverage = np.empty(tuple(plan.grid.bbox.shape), np.uint16)
+    tallies: list[Tally] = []
+    jobs = list(list_jobs(plan, refs, _TILE))
+    request = MosaicRequest.from_plan(plan)
+    for job, tile in run_jobs(butler, request, jobs, compute_tile, executor, "Making a mosaic"):
+        out.copy_from(tile.planes)
+        rows, columns = job.tile.y.slice_within(out.box.y), job.tile.x.slice_within(out.box.x)
+        coverage[rows, columns] = tile.coverage
+        tallies += tile.tallies
+    return assemble_mosaic(plan, out, coverage, make_table(plan, [ref.id.hex for ref in refs], tallies))
