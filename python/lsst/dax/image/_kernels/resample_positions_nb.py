@@ -6,15 +6,19 @@ __all__ = ("find_areas", "find_positions", "find_slopes", "find_sparse")
 
 from typing import Any
 
+import numba
 import numpy as np
 
 from ._jit import kernel
 from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
 
+# Part of its callers: a call would count references to the nodes.
+inlined = numba.njit(inline="always", error_model="numpy")
+
 type Four = tuple[float, float, float, float]
 
 
-@kernel
+@inlined
 def _values(v: float) -> Four:
     """Return the weights of four equidistant nodes (Lagrange) at a place between the inner two."""
     return (
@@ -25,7 +29,7 @@ def _values(v: float) -> Four:
     )
 
 
-@kernel
+@inlined
 def _slopes(v: float) -> Four:
     """Return the derivatives of the weights of `_values`."""
     return (
@@ -36,7 +40,7 @@ def _slopes(v: float) -> Four:
     )
 
 
-@kernel
+@inlined
 def _cubic(nodes: Any, first: int, side: int, weights: Four) -> Four:
     """Find the cubic along x through four columns of nodes.
 
@@ -64,7 +68,7 @@ def _cubic(nodes: Any, first: int, side: int, weights: Four) -> Four:
     return p1, c1, p0 / 2.0 - p1 + p2 / 2.0, (p3 - p0) / 6.0 + (p1 - p2) / 2.0
 
 
-@kernel
+@inlined
 def _first_node(start: int, spacing: int, axis: int, row: int, cell: int) -> int:
     """Return the index of the first of the four by four nodes around a cell."""
     side = TILE // spacing + 3
@@ -100,10 +104,10 @@ def find_positions(nodes: Any, start: int, spacing: int, first_row: int, out_pos
             for cell in range(TILE // spacing):
                 first = _first_node(start, spacing, axis, row, cell)
                 c0, c1, c2, c3 = _cubic(nodes, first, side, _values(v))
-                part = out_positions[axis, j * TILE + cell * spacing : j * TILE + (cell + 1) * spacing]
-                for k in range(spacing):
+                line, at = np.uint64(axis), np.uint64(j * TILE + cell * spacing)
+                for k in range(np.uint64(spacing)):
                     u = k * step
-                    part[k] = c0 + u * (c1 + u * (c2 + u * c3))
+                    out_positions[line, at + k] = c0 + u * (c1 + u * (c2 + u * c3))
 
 
 @kernel
@@ -227,7 +231,7 @@ def find_areas(nodes: Any, start: int, spacing: int, first_row: int, out_areas: 
             a0, a1 = _area_at(along_x, along_y, 0.0), _area_at(along_x, along_y, 0.5)
             a2 = _area_at(along_x, along_y, 1.0)
             linear, quadratic = -3.0 * a0 + 4.0 * a1 - a2, 2.0 * a0 - 4.0 * a1 + 2.0 * a2
-            part = out_areas[j * TILE + cell * spacing : j * TILE + (cell + 1) * spacing]
-            for k in range(spacing):
+            at = np.uint64(j * TILE + cell * spacing)
+            for k in range(np.uint64(spacing)):
                 u = k * step
-                part[k] = np.float32((a0 + u * (linear + u * quadratic)) * step * step)
+                out_areas[at + k] = np.float32((a0 + u * (linear + u * quadratic)) * step * step)

@@ -243,43 +243,43 @@ def _find_window(positions: Any, margin: int, width: int, height: int, out_box: 
 @kernel
 def _copy_window(source: Source, box: Any, out_window: Any, out_mask: Any) -> None:
     """Copy a part of the source."""
-    n = box[2] - box[0]
-    has_mask = _bits_within(source.mask_blocks, box) != 0 if n > 0 else False
-    # Plain loops: numba copies slices without vector instructions.
-    for row in range(box[1], box[3]):
-        image, out_image = source.image[row, box[0] : box[2]], out_window[0, row - box[1], :n]
-        for i in range(n):
-            out_image[i] = image[i]
-        variance, out_variance = source.variance[row, box[0] : box[2]], out_window[1, row - box[1], :n]
-        for i in range(n):
-            out_variance[i] = variance[i]
-        if has_mask:
-            mask, out_bits = source.mask[row, box[0] : box[2]], out_mask[row - box[1], :n]
-            for i in range(n):
-                out_bits[i] = mask[i]
+    # Unsigned indices: numba compares others with zero, and counts references
+    # to slices, either of which costs more than the copy.
+    left, bottom = np.uint64(box[0]), np.uint64(box[1])
+    n_columns, n_rows = np.uint64(box[2] - box[0]), np.uint64(box[3] - box[1])
+    for j in range(n_rows):
+        for i in range(n_columns):
+            out_window[np.uint64(0), j, i] = source.image[bottom + j, left + i]
+        for i in range(n_columns):
+            out_window[np.uint64(1), j, i] = source.variance[bottom + j, left + i]
+    if n_columns > 0 and _bits_within(source.mask_blocks, box) != 0:
+        for j in range(n_rows):
+            for i in range(n_columns):
+                out_mask[j, i] = source.mask[bottom + j, left + i]
 
 
 @kernel
 def _write_strip(target: Target, conserve_flux: Any, top: int, left: int, values: Any, bits: Any) -> None:
     """Write the part of a strip that lies in the target."""
     if conserve_flux:
-        image, variance, area = values[2], values[3], values[4]
         for k in range(STRIP):
-            image[k] *= area[k]
-        for k in range(STRIP):
-            variance[k] *= area[k] * area[k]
-    n_rows, n_columns = target.image.shape
+            values[2, k] *= values[4, k]
+            values[3, k] *= values[4, k] * values[4, k]
+    out_image, out_variance, out_mask, out_coverage = target
+    n_rows, n_columns = out_image.shape
     first, end = max(left, 0), min(left + TILE, n_columns)
+    to, count = np.uint64(first), np.uint64(end - first)
     for row in range(max(top, 0), min(top + STRIP_ROWS, n_rows)):
-        start = (row - top) * TILE + first - left
-        stop = start + end - first
-        for plane, value in ((target.image, 2), (target.variance, 3), (target.coverage, 5)):
-            out_row, computed = plane[row, first:end], values[value, start:stop]
-            for i in range(end - first):
-                out_row[i] = computed[i]
-        out_mask, computed_bits = target.mask[row, first:end], bits[start:stop]
-        for i in range(end - first):
-            out_mask[i] = computed_bits[i]
+        # Unsigned as in `_copy_window`, and for the same reason no calls.
+        at, line = np.uint64((row - top) * TILE + first - left), np.uint64(row)
+        for i in range(count):
+            out_image[line, to + i] = values[np.uint64(2), at + i]
+        for i in range(count):
+            out_variance[line, to + i] = values[np.uint64(3), at + i]
+        for i in range(count):
+            out_coverage[line, to + i] = values[np.uint64(5), at + i]
+        for i in range(count):
+            out_mask[line, to + i] = bits[at + i]
 
 
 @kernel
@@ -327,22 +327,26 @@ def resample_tile_row(
     # Places in segments in x and y, sums of image and variance, areas, coverage.
     values, places = np.zeros((6, STRIP), np.float32), np.zeros((6, STRIP), np.int32)
     box, extent, sparse = np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros((2, 16), np.float64)
-    sums, taps = values[2:4], choice.taps
+    # What is taken from a tuple or an array in the loop is counted there.
+    sums, inside, weighed, areas, coverage = values[2:4], places[4], values[2], values[4], values[5]
+    taps, first_tap, shift, table = choice.taps, choice.first_tap, choice.shift, choice.table
+    spacings, starts, nodes, blocks = tiles.spacings, tiles.starts, tiles.nodes, source.mask_blocks
+    window_image, window_variance = window[0], window[1]
     top = tile_row * TILE - tiles.skipped_rows
-    for column in range(tiles.spacings.shape[1]):
-        spacing, start = tiles.spacings[tile_row, column], tiles.starts[tile_row, column]
+    for column in range(spacings.shape[1]):
+        spacing, start = spacings[tile_row, column], starts[tile_row, column]
         left = column * TILE - tiles.skipped_columns
         if spacing == 0:
             _fill_tile(out_target, choice.no_data, top, left)
             continue
-        find_sparse(tiles.nodes, start, spacing, sparse)
+        find_sparse(nodes, start, spacing, sparse)
         _find_window(sparse, taps + 2, width, height, box)
         _copy_window(source, box, window, window_mask)
         for first_row in range(0, TILE, STRIP_ROWS):
             if top + first_row >= out_target.image.shape[0] or top + first_row + STRIP_ROWS <= 0:
                 continue
-            find_positions(tiles.nodes, start, spacing, first_row, positions)
-            split_positions(positions, width, height, taps, choice.first_tap, choice.shift, places, values)
+            find_positions(nodes, start, spacing, first_row, positions)
+            split_positions(positions, width, height, taps, first_tap, shift, places, values)
             _find_extent(places, taps, extent)
             fits = box[0] <= extent[0] and box[1] <= extent[1] and box[2] >= extent[2] and box[3] >= extent[3]
             image, variance, mask, x0, y0 = (
@@ -353,21 +357,22 @@ def resample_tile_row(
                 0,
             )
             if fits:
-                image, variance, mask, x0, y0 = window[0], window[1], window_mask, box[0], box[1]
+                image, variance, mask, x0, y0 = window_image, window_variance, window_mask, box[0], box[1]
             # Vectors read beyond the last tap, for which only the window has room.
             if fits and choice.use_vectors and taps == VECTOR_TAPS:
-                weigh_strip_vectors(image, variance, x0, y0, choice.table, places, values, sums)
+                weigh_strip_vectors(image, variance, x0, y0, table, places, values, sums)
             else:
-                weigh_strip_plain(image, variance, x0, y0, choice.table, taps, places, values, sums)
-            bits[:] = 0
-            near = _bits_within(source.mask_blocks, extent)
+                weigh_strip_plain(image, variance, x0, y0, table, taps, places, values, sums)
+            for k in range(STRIP):
+                bits[k] = 0
+            near = _bits_within(blocks, extent)
             if near != 0:
                 nearest, grown = choice.nearest_mask, choice.grown & near
                 join_masks(mask, x0, y0, positions, places, taps, nearest, grown, bits)
-            if not _is_complete(places[4], values[2]):
+            if not _is_complete(inside, weighed):
                 _mend_strip(source, choice, positions, places, values, bits)
             else:
-                values[5] = 1.0
+                coverage[:] = 1.0
             if choice.conserve_flux:
-                find_areas(tiles.nodes, start, spacing, first_row, values[4])
+                find_areas(nodes, start, spacing, first_row, areas)
             _write_strip(out_target, choice.conserve_flux, top + first_row, left, values, bits)

@@ -1,0 +1,180 @@
+"""Where target pixels lie in a source: interpolated within a bound, or exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from lsst.images import Box, SkyProjection
+
+from lsst.dax.image._kernels.resample_positions_nb import find_areas, find_positions, find_slopes
+from lsst.dax.image._kernels.resample_vectors_nb import STRIP_ROWS, TILE
+from lsst.dax.image.geometry import TargetGrid
+from lsst.dax.image.resampling import (
+    FluxConvention,
+    Kernel,
+    MissingRule,
+    SourceCoordinates,
+    find_source_coordinates,
+    resample,
+)
+from tests.support.projections import PROJECTIONS
+from tests.support.resampling import FRAME, make_sip_projection, make_source, make_tan
+from tests.support.resampling_oracle import exact_positions
+
+
+def evaluate(found: SourceCoordinates, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions x and y of a whole grid, NaN off the source, and the areas of the pixels."""
+    n_rows, n_columns = found.spacings.shape
+    positions = np.full((2, n_rows * TILE, n_columns * TILE), np.nan)
+    areas = np.full((n_rows * TILE, n_columns * TILE), np.nan)
+    strip, slopes, area = (
+        np.empty((2, STRIP_ROWS * TILE)),
+        np.empty((4, STRIP_ROWS * TILE)),
+        np.empty(STRIP_ROWS * TILE, np.float32),
+    )
+    for j, i in zip(*np.nonzero(found.spacings), strict=True):
+        for row in range(0, TILE, STRIP_ROWS):
+            here = np.s_[j * TILE + row : j * TILE + row + STRIP_ROWS, i * TILE : (i + 1) * TILE]
+            spacing, start = int(found.spacings[j, i]), int(found.starts[j, i])
+            find_positions(found.nodes, start, spacing, row, strip)
+            find_areas(found.nodes, start, spacing, row, area)
+            find_slopes(found.nodes, start, spacing, row, slopes)
+            np.testing.assert_allclose(area, np.abs(slopes[0] * slopes[3] - slopes[1] * slopes[2]), rtol=2e-4)
+            positions[(slice(None), *here)] = strip.reshape(2, STRIP_ROWS, TILE)
+            areas[here] = area.reshape(STRIP_ROWS, TILE)
+    y0, x0 = found.skipped
+    return positions[:, y0 : y0 + shape[0], x0 : x0 + shape[1]], areas[y0 : y0 + shape[0], x0 : x0 + shape[1]]
+
+
+def check(projection: SkyProjection[Any], bbox: Box, grid: TargetGrid, tolerance: float) -> SourceCoordinates:
+    """Check all positions against exact ones."""
+    found = find_source_coordinates(projection, bbox, grid, tolerance_px=tolerance)
+    positions, _ = evaluate(found, tuple(grid.shape))
+    x, y = exact_positions(
+        make_source(np.zeros(tuple(bbox.shape)), projection, x0=bbox.x.start, y0=bbox.y.start), grid
+    )
+    near = (x > -0.5) & (y > -0.5) & (x < bbox.x.size - 0.5) & (y < bbox.y.size - 0.5)
+    assert near.sum() > 1000
+    error = np.hypot(positions[0] - x, positions[1] - y)[near]
+    # Cell middles are where cubics are worst: elsewhere little more is lost.
+    assert error.max() <= 1.3 * tolerance
+    assert found.max_error_px <= tolerance
+    return found
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_positions_through_every_projection(name: str) -> None:
+    projection = PROJECTIONS[name]()
+    bbox = Box.factory[30:130, 1000:1160]
+    center = projection.pixel_to_sky(x=bbox.x.center, y=bbox.y.center)
+    grid = TargetGrid.from_center(center, pixel_scale=0.2 * u.arcsec, shape=(140, 150), rotation=20 * u.deg)
+    if "ecliptic" in name or "galactic" in name:
+        grid = TargetGrid.from_center(
+            center, pixel_scale=0.21 * u.arcsec, shape=(140, 150), rotation=20 * u.deg
+        )
+    check(projection, bbox, grid, 1e-3)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
+def test_spacing_adapts_to_the_tolerance(tolerance: float) -> None:
+    shape = (300, 300)
+    projection = make_sip_projection(shape=shape)
+    grid = TargetGrid(make_tan(rotation=15.0), Box.factory[-200:190, -180:170])
+    found = check(projection, Box.from_shape(shape), grid, tolerance)
+    used = set(np.unique(found.spacings).tolist()) - {0}
+    assert {1e-2: {64}, 1e-4: {64, 32}}.get(tolerance, used) >= used or max(used) <= 64
+    if tolerance == 1e-6:
+        assert min(used) < 64
+
+
+def test_impossible_tolerance_evaluates_every_pixel() -> None:
+    shape = (60, 60)
+    projection = make_sip_projection(shape=shape)
+    grid = TargetGrid(make_tan(), Box.factory[-40:40, -40:40])
+    found = find_source_coordinates(projection, Box.from_shape(shape), grid, tolerance_px=1e-15)
+    assert set(np.unique(found.spacings)) == {1}
+    x, y = exact_positions(make_source(np.zeros(shape), projection), grid)
+    positions, _ = evaluate(found, (80, 80))
+    np.testing.assert_allclose(positions, [x, y], atol=1e-9)
+    smooth = find_source_coordinates(projection, Box.from_shape(shape), grid, tolerance_px=1e-4)
+    image = make_source(np.random.default_rng(1).normal(100, 1, shape), projection)
+    exact = resample(image, grid, tolerance_px=1e-15).masked_image.image.array
+    close = resample(image, grid, tolerance_px=1e-6).masked_image.image.array
+    np.testing.assert_allclose(exact, close, rtol=1e-4)
+    assert smooth.max_error_px <= 1e-4
+
+
+def all_sky(scale_deg: float = 0.5) -> tuple[SkyProjection[Any], tuple[int, int]]:
+    """Return a plate carree projection of the whole sky whose seam is at RA 180."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---CAR", "DEC--CAR"]
+    shape = (int(180 / scale_deg), int(360 / scale_deg))
+    wcs.wcs.crval = [0.0, 0.0]
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    wcs.wcs.cdelt = [-scale_deg, scale_deg]
+    return SkyProjection.from_fits_wcs(wcs, FRAME), shape
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (180.0, 20.0), (77.0, 90.0), (10.0, -90.0)])
+def test_poles_seams_and_horizons(ra: float, dec: float) -> None:
+    projection, shape = all_sky()
+    sky = projection.pixel_to_sky_transform.apply_forward(
+        x=np.arange(shape[1]) + 0.0 * np.arange(shape[0])[:, None],
+        y=np.arange(shape[0])[:, None] + 0.0 * np.arange(shape[1]),
+    )
+    # A function that is smooth on the sphere.
+    values = 5.0 + np.sin(sky.y) + np.cos(sky.y) * np.cos(sky.x - 1.0)
+    source = make_source(values, projection)
+    grid = TargetGrid(make_tan(ra=ra, dec=dec, scale=1500.0), Box.factory[-400:401, -400:401])
+    found = resample(
+        source,
+        grid,
+        kernel=Kernel.BILINEAR,
+        flux_convention=FluxConvention.SURFACE_BRIGHTNESS,
+        missing_rule=MissingRule.RENORMALISE,
+    )
+    mesh = grid.bbox.meshgrid()
+    there = grid.sky_projection.pixel_to_sky_transform.apply_forward(
+        x=mesh.x.astype(float), y=mesh.y.astype(float)
+    )
+    expected = 5.0 + np.sin(there.y) + np.cos(there.y) * np.cos(there.x - 1.0)
+    pixels = found.masked_image.image.array
+    # Seam and poles are edges of the source, where half a kernel is enough.
+    assert np.isfinite(pixels).mean() > 0.99
+    good = np.isfinite(pixels)
+    np.testing.assert_allclose(pixels[good], expected[good], atol=0.02)
+
+
+@pytest.mark.parametrize("dec", [90.0, -90.0, 89.999])
+def test_stars_at_the_pole(dec: float) -> None:
+    y, x = np.indices((101, 101))
+    star = np.exp(-0.5 * ((x - 50.0) ** 2 + (y - 50.0) ** 2) / 2.0**2)
+    source = make_source(star, make_tan(ra=20.0, dec=dec, x=50.0, y=50.0))
+    grid = TargetGrid(make_tan(ra=200.0, dec=np.sign(dec) * 90.0, rotation=33.0), Box.factory[-60:60, -60:60])
+    if abs(dec) < 90.0:
+        grid = TargetGrid(make_tan(ra=20.0, dec=dec, rotation=33.0), Box.factory[-60:60, -60:60])
+    found = np.nan_to_num(resample(source, grid).masked_image.image.array.astype(float))
+    assert (found * grid.bbox.meshgrid().x).sum() / found.sum() == pytest.approx(0.0, abs=0.002)
+    assert (found * grid.bbox.meshgrid().y).sum() / found.sum() == pytest.approx(0.0, abs=0.002)
+
+
+def test_what_is_behind_the_projection_is_no_ghost() -> None:
+    # Distortion of a small image, seen from a target of the whole sky.
+    shape = (100, 100)
+    source = make_source(np.ones(shape), make_sip_projection(shape=shape, scale=100.0))
+    projection, sky_shape = all_sky()
+    found = resample(
+        source,
+        TargetGrid(projection, Box.from_shape(sky_shape)),
+        flux_convention=FluxConvention.SURFACE_BRIGHTNESS,
+        kernel=Kernel.BILINEAR,
+    )
+    rows, columns = np.nonzero(found.coverage.array)
+    where = projection.pixel_to_sky(x=columns.astype(float), y=rows.astype(float))
+    assert rows.size > 10
+    assert np.abs(where.ra.deg - 150.0).max() < 3.0
+    assert np.abs(where.dec.deg - 2.0).max() < 3.0
