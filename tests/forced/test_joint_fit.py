@@ -12,7 +12,7 @@ from tests.support.forced import add_stars, make_gaussian_stamps, make_pixels
 
 from lsst.dax.image.errors import RequestError, RequestTooLargeError
 from lsst.dax.image.flags import FLAGS
-from lsst.dax.image.forced import fit_jointly, fit_psf_flux, stack_models
+from lsst.dax.image.forced import Picture, fit_jointly, fit_psf_flux, stack_models
 
 SIGMA = 1.7
 FWHM = 2.3548 * SIGMA
@@ -126,11 +126,21 @@ def test_extended_sources_take_part_with_pictures_of_their_own_size() -> None:
     galaxy = make_gaussian_stamps(np.array([45.0]), np.array([40.0]), sigma=5.0, half=30)
     image = add_stars(np.zeros((90, 90)), stamps, np.array([700.0]))
     image += add_stars(np.zeros((90, 90)), galaxy, np.array([9000.0]))
-    models = stack_models(
-        stamps, x=x, y=y, extended=[(45.0, 40.0, int(galaxy.x0[0]), int(galaxy.y0[0]), galaxy.array[0])]
-    )
-    fluxes = fit_jointly(make_pixels(image, np.ones(image.shape)), models)
+    variance = np.random.default_rng(7).uniform(1.0, 2.0, image.shape)
+    both = make_gaussian_stamps(np.array([40.0, 45.0]), np.array([36.0, 40.0]))
+    picture = Picture(galaxy.array[0], int(galaxy.x0[0]), int(galaxy.y0[0]))
+    models = stack_models(both, x=np.array([40.0, 45.0]), y=np.array([36.0, 40.0]), extended={1: picture})
+    # The error has the galaxy in it, which is farther off than the radius.
+    fluxes = fit_jointly(make_pixels(image, variance), models, error_radius=2.0)
     assert_allclose(fluxes.flux, [700.0, 9000.0], rtol=1e-7)
+    pictures = (
+        add_stars(np.zeros((90, 90)), stamps, np.ones(1)),
+        add_stars(np.zeros((90, 90)), galaxy, np.ones(1)),
+    )
+    design = np.column_stack([picture.ravel() for picture in pictures])
+    inverse = np.linalg.inv(design.T @ design)
+    covariance = inverse @ (design.T * variance.ravel()) @ design @ inverse
+    assert_allclose(fluxes.flux_err, np.sqrt(np.diag(covariance)), rtol=1e-7)
     assert fluxes.n_neighbours.tolist() == [1, 1]
 
 

@@ -15,4 +15,5 @@ from .options import *
 from .pixels import *
 from .psf_flux import *
 from .schema import *
+from .sersic import *
 from .targets import *

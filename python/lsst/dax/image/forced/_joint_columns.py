@@ -13,7 +13,10 @@ from scipy.spatial import cKDTree
 from ..errors import RequestTooLargeError
 from ..flags import FLAGS
 from ._scene import Scene
+from ._shapes import find_shapes_px
 from .joint_fit import MAX_MODEL_PIXELS, fit_jointly, stack_models
+from .sersic import Picture, draw_sersic
+from .targets import Targets
 
 type Floats = NDArray[np.float64]
 
@@ -21,7 +24,9 @@ _WIDTHS_FOR_ERRORS = 3.0  # neighbours beyond so many widths of the PSF hardly c
 _REACH = 2.0  # sides of a picture: neighbours, and what overlaps those
 
 
-def measure_jointly(scene: Scene, values: dict[str, NDArray[Any]], x: Floats, y: Floats) -> None:
+def measure_jointly(
+    scene: Scene, values: dict[str, NDArray[Any]], targets: Targets, neighbours: Targets
+) -> None:
     """Fit the targets of an image together with their neighbours.
 
     Parameters
@@ -31,34 +36,45 @@ def measure_jointly(scene: Scene, values: dict[str, NDArray[Any]], x: Floats, y:
     values
         Columns, in which those of the joint fit are filled in the units of
         the image, from the targets' positions in them.
-    x, y
-        Positions of the neighbours in parent pixels, shape ``(m,)``; those
-        that are a target, or too far off to matter, are left out.
+    targets
+        The targets, one per row.
+    neighbours
+        Sources around them; those that are a target, or too far off to
+        matter, are left out.
 
     Raises
     ------
     RequestTooLargeError
         Raised if the pictures of all sources do not fit in memory.
     """
-    is_near = scene.is_near(values["x"], values["y"])
-    targets = np.flatnonzero(is_near)
-    if targets.size == 0:
+    near = np.flatnonzero(scene.is_near(values["x"], values["y"]))
+    if near.size == 0:
         return
-    own_x, own_y = values["x"][targets], values["y"][targets]
-    keep = _choose_neighbours(scene, own_x, own_y, x, y)
-    all_x, all_y = np.concatenate([own_x, x[keep]]), np.concatenate([own_y, y[keep]])
+    own_x, own_y = values["x"][near], values["y"][near]
+    other_x, other_y = scene.locate(neighbours)
+    keep = _choose_neighbours(scene, own_x, own_y, other_x, other_y)
+    x, y = np.concatenate([own_x, other_x[keep]]), np.concatenate([own_y, other_y[keep]])
     height, width = scene.stamp_shape
-    if (total := all_x.size * height * width) > MAX_MODEL_PIXELS:
+    if (total := x.size * height * width) > MAX_MODEL_PIXELS:
         raise RequestTooLargeError(
-            f"A joint fit holds {MAX_MODEL_PIXELS} model pixels; {all_x.size} sources need {total}."
+            f"A joint fit holds {MAX_MODEL_PIXELS} model pixels; {x.size} sources need {total}."
         )
-    models = stack_models(scene.draw(all_x, all_y), x=all_x, y=all_y)
-    fwhm_px = np.nanmedian(values["psf_fwhm"][targets]) / scene.pixel_scale_arcsec
+    stamps = scene.draw(x, y)
+    extended = {}
+    for sources, rows, first in ((targets, near, 0), (neighbours, keep, near.size)):
+        shapes = find_shapes_px(sources, rows, sky_projection=scene.sky_projection, bbox=scene.image.bbox)
+        for place, shape in shapes.items():
+            k = first + place
+            if stamps.flags[k] == 0:
+                star = Picture(stamps.array[k], int(stamps.x0[k]), int(stamps.y0[k]))
+                extended[k] = draw_sersic(star, shape)
+    models = stack_models(stamps, x=x, y=y, extended=extended)
+    fwhm_px = np.nanmedian(values["psf_fwhm"][near]) / scene.pixel_scale_arcsec
     radius = float(_WIDTHS_FOR_ERRORS * fwhm_px) if fwhm_px > 0 else float(max(height, width))
-    fluxes = fit_jointly(scene.pixels, models, wanted=np.arange(targets.size), error_radius=radius)
+    fluxes = fit_jointly(scene.pixels, models, wanted=np.arange(near.size), error_radius=radius)
     for name in ("flux", "flux_err", "blend_flux", "blend_flux_err", "blend_correlation", "n_neighbours"):
-        values[f"joint_{name}"][targets] = getattr(fluxes, name)
-    values["flags"][targets] |= fluxes.flags & FLAGS["BLEND_DEGENERATE"].value
+        values[f"joint_{name}"][near] = getattr(fluxes, name)
+    values["flags"][near] |= fluxes.flags & FLAGS["BLEND_DEGENERATE"].value
 
 
 def _choose_neighbours(scene: Scene, own_x: Floats, own_y: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("JointFluxes", "Models", "fit_jointly", "stack_models")
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..errors import InternalError, RequestError, RequestTooLargeError
 from ..flags import FLAGS
 from ..psfs import PsfStamps
 from .pixels import Pixels
+from .sersic import Picture
 
 type Floats = NDArray[np.float64]
 type Integers = NDArray[np.int64]
@@ -89,52 +90,47 @@ class JointFluxes:
 
 
 def stack_models(
-    stamps: PsfStamps, *, x: Floats, y: Floats, extended: Sequence[tuple[float, float, int, int, Floats]] = ()
+    stamps: PsfStamps, *, x: Floats, y: Floats, extended: Mapping[int, Picture] | None = None
 ) -> Models:
-    """Return point sources, and extended ones after them, as models.
+    """Return point sources, and extended ones among them, as models.
 
     Parameters
     ----------
     stamps
-        Pictures of the point sources.
+        Pictures of all sources as point sources.
     x, y
         Their positions in parent pixels, shape ``(n,)``.
     extended
-        Position x and y, first column and row, and image of unit flux of each
-        extended source.
+        Pictures of the extended sources, by their indices among all.
 
     Returns
     -------
     models
-        Point sources first, in their order.
+        One per source, in their order.
 
     Raises
     ------
     RequestTooLargeError
         Raised if the models have more than `MAX_MODEL_PIXELS` pixels.
     """
-    height, width = stamps.array.shape[1:]
-    rows = np.where(stamps.flags == 0, height, 0)
-    boxes = [np.column_stack([stamps.x0, stamps.y0, np.full(len(stamps), width), rows])]
+    extended = extended or {}
+    n, height, width = stamps.array.shape
+    boxes = np.column_stack(
+        [stamps.x0, stamps.y0, np.full(n, width), np.where(stamps.flags == 0, height, 0)]
+    ).astype(np.int64)
+    starts = np.arange(n, dtype=np.int64) * height * width
     values = [stamps.array.reshape(-1)]
-    starts = [np.arange(len(stamps)) * height * width]
     total = stamps.array.size
-    for _, _, x0, y0, image in extended:
-        boxes.append(np.array([[x0, y0, image.shape[1], image.shape[0]]]))
-        values.append(image.reshape(-1))
-        starts.append(np.array([total]))
-        total += image.size
+    for k, picture in extended.items():
+        boxes[k] = picture.x0, picture.y0, picture.array.shape[1], picture.array.shape[0]
+        starts[k] = total
+        values.append(picture.array.reshape(-1))
+        total += picture.array.size
     if total > MAX_MODEL_PIXELS:
         raise RequestTooLargeError(
             f"A joint fit holds {MAX_MODEL_PIXELS} model pixels; this one needs {total}."
         )
-    return Models(
-        x=np.concatenate([x, [source[0] for source in extended]]),
-        y=np.concatenate([y, [source[1] for source in extended]]),
-        values=np.concatenate(values),
-        starts=np.concatenate(starts).astype(np.int64),
-        boxes=np.concatenate(boxes).astype(np.int64),
-    )
+    return Models(x=x, y=y, values=np.concatenate(values), starts=starts, boxes=boxes)
 
 
 def fit_jointly(
@@ -152,7 +148,8 @@ def fit_jointly(
         Indices of the sources that are asked for; all if `None`.
     error_radius
         Sources within so many pixels (some three widths of the PSF) are free
-        when the error of a flux is computed, those beyond are held.
+        when the error of a flux is computed, those beyond are held.  Sources
+        with larger pictures than most are free wherever they overlap.
 
     Returns
     -------
@@ -286,7 +283,11 @@ def _find_errors(
     rows = np.repeat(np.arange(len(models)), np.diff(matrix.indptr))
     columns = matrix.indices
     distance = np.hypot(models.x[rows] - models.x[columns], models.y[rows] - models.y[columns])
-    is_near = (distance < radius) & equations.has_pixels[rows] & equations.has_pixels[columns]
+    # An extended source and all that overlap it are free together.
+    sides = models.boxes[:, 2:].max(axis=1, initial=0)
+    is_large = sides > np.median(sides) if sides.size else np.zeros(0, dtype=np.bool_)
+    is_near = (distance < radius) | is_large[rows] | is_large[columns]
+    is_near &= equations.has_pixels[rows] & equations.has_pixels[columns]
     max_near = int(np.bincount(rows[is_near], minlength=1).max()) + 1
     errors = np.empty((chosen.size, 3))
     nb.find_local_errors(

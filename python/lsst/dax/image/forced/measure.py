@@ -55,7 +55,8 @@ def measure(
         How fluxes are measured; the observatory's estimator if `None`.
     neighbours
         Sources around the positions, as ``positions``: all are then also
-        fitted together, in the columns ``joint_*``.  Neighbours that are one
+        fitted together, in the columns ``joint_*``, where those with a shape
+        are galaxies and all others points.  Neighbours that are one
         of the positions are left out.  An empty list fits the positions
         together among themselves.
     psf
@@ -112,7 +113,7 @@ def measure(
     values["x"], values["y"] = scene.locate(targets)
     measure_targets(scene, values)
     if neighbours is not None:
-        measure_jointly(scene, values, *scene.locate(find_targets(neighbours, epoch=epoch, time=time)))
+        measure_jointly(scene, values, targets, find_targets(neighbours, epoch=epoch, time=time))
     _calibrate(scene, values, photometric_scaling)
     table = make_table(columns, values)
     _describe_image(table, image, time)

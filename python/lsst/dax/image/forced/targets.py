@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("Targets", "find_targets")
+__all__ = ("SkyShapes", "Targets", "find_targets")
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import astropy.units as u
@@ -24,6 +24,23 @@ _DEGREE = 3  # of the spline through an ephemeris
 
 
 @dataclass(frozen=True)
+class SkyShapes:
+    """Sersic shapes on the sky, all of shape ``(n,)``."""
+
+    half_light_radius_arcsec: Floats
+    """Major half axis of the ellipse with half the light; NaN for a point."""
+
+    index: Floats
+    """Sersic index."""
+
+    axis_ratio: Floats
+    """Minor over major axis."""
+
+    position_angle_deg: Floats
+    """Angle of the major axis from north through east."""
+
+
+@dataclass(frozen=True)
 class Targets:
     """Names and places of what is measured."""
 
@@ -36,6 +53,9 @@ class Targets:
 
     dec: Floats
     """ICRS declinations in degrees, shape ``(n,)``."""
+
+    shapes: SkyShapes | None = None
+    """Shapes of extended sources; `None` where all are points."""
 
     def __len__(self) -> int:
         return self.id.size
@@ -63,7 +83,11 @@ def find_targets(
         table of fixed or moving stars has the columns ``ra`` and ``dec``
         (ICRS; degrees if they have no unit), and optionally ``id`` (integers,
         unique), ``pmra`` (with the factor cos dec) and ``pmdec`` (mas/yr),
-        ``parallax`` (mas) and ``ref_epoch`` (Julian years).  A table with a
+        ``parallax`` (mas) and ``ref_epoch`` (Julian years).  Galaxies have in
+        the joint fit the shape of the columns ``half_light_radius`` (arcsec;
+        missing for point sources), ``sersic_index`` (1), ``axis_ratio`` (1)
+        and ``position_angle`` (0; degrees from north through east), with
+        these values where a column or entry is missing.  A table with a
         column ``time`` (`~astropy.time.Time`, or MJD in TAI) is an ephemeris:
         each ``id`` is one moving object (all rows are one without ``id``)
         whose rows are interpolated.
@@ -104,7 +128,8 @@ def find_targets(
     unique, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise RequestError(f"Each id may occur once; {unique[counts > 1][:5].tolist()} occur more often.")
-    return _move_table(positions, ids, epoch=epoch, time=time)
+    moved = _move_table(positions, ids, epoch=epoch, time=time)
+    return replace(moved, shapes=_read_shapes(positions))
 
 
 def _flatten(positions: SkyCoord) -> SkyCoord:
@@ -139,6 +164,25 @@ def _read_column(table: Table, name: str, unit: u.UnitBase, *, default: float = 
     floats = np.array(np.ma.filled(np.ma.asarray(values), np.nan), dtype=np.float64)
     floats[~np.isfinite(floats)] = default
     return floats
+
+
+def _read_shapes(table: Table) -> SkyShapes | None:
+    """Return the shapes of a table's galaxies."""
+    if "half_light_radius" not in table.colnames:
+        return None
+
+    def read(name: str, unit: u.UnitBase, default: float) -> Floats:
+        if name not in table.colnames:
+            return np.full(len(table), default)
+        return _read_column(table, name, unit, default=default)
+
+    radius = read("half_light_radius", u.arcsec, np.nan)
+    return SkyShapes(
+        half_light_radius_arcsec=np.where(radius > 0.0, radius, np.nan),
+        index=read("sersic_index", u.dimensionless_unscaled, 1.0),
+        axis_ratio=read("axis_ratio", u.dimensionless_unscaled, 1.0),
+        position_angle_deg=read("position_angle", u.deg, 0.0),
+    )
 
 
 def _move_table(table: Table, ids: NDArray[np.int64], *, epoch: Time | None, time: Time | None) -> Targets:
