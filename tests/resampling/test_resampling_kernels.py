@@ -109,14 +109,15 @@ def test_stars_stay_where_they_are(
     pixels = found.masked_image.image.array
     errors = fit(pixels, case, 100.0)
     distance = 200.0 * np.hypot(errors[:, 0], errors[:, 1])
-    assert np.median(distance) < median_mas
-    assert distance.max() < most_mas
-    assert abs(np.median(errors[:, 2])) < 0.003
+    assert np.nanmedian(distance) < median_mas
+    assert np.nanmax(distance) < most_mas
+    assert np.isfinite(distance).mean() > 0.9
+    assert abs(np.nanmedian(errors[:, 2])) < 0.003
     sums = [
         pixels[round(y) - 11 : round(y) + 12, round(x) - 11 : round(x) + 12].sum(dtype=float)
         for x, y in zip(case.x, case.y, strict=True)
     ]
-    assert abs(np.median(sums) - 100.0 * 23**2 - 1e5) < 10.0
+    assert abs(np.nanmedian(sums) - 100.0 * 23**2 - 1e5) < 10.0
 
 
 SCRIPT = """
@@ -130,7 +131,7 @@ rng = np.random.default_rng(2)
 source = make_source(rng.normal(100, 1, (30, 30)), make_tan(x=15.0, y=15.0), variance=rng.uniform(1, 2, (30, 30)))
 source.mask.set("BAD", rng.random((30, 30)) < 0.1)
 for scale in (0.2, 0.6):
-    grid = TargetGrid(make_tan(rotation=20.0, scale=scale), Box.factory[-3:4, -4:5])
+    grid = TargetGrid(make_tan(rotation=20.0, scale=scale, x=0.1, y=0.2), Box.factory[-3:4, -4:5])
     found = resample(source, grid, flux_convention=FluxConvention.SURFACE_BRIGHTNESS, tolerance_px=1e-6)
     if scale == 0.2:
         expected = resample_oracle(source, grid, kernel="lanczos3")

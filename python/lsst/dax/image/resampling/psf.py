@@ -147,15 +147,22 @@ def _interpolate_stretched(
 ) -> Stamp:
     """Average an image with a kernel as wide as the target's pixels."""
     left, scales, right = np.linalg.svd(matrix)
-    to_target = np.linalg.inv(left @ np.diag(np.maximum(scales, 1.0)) @ right)
-    rows, columns = np.indices(pixels.shape)
-    places = to_target @ (np.stack([columns.ravel(), rows.ravel()]) + origin)
+    wide = left @ np.diag(np.maximum(scales, 1.0)) @ right
+    to_target = np.linalg.inv(wide)
+    # Zeros all around: the weights add up to one over all pixels.
+    margin = math.ceil(kernel.half_width * np.abs(wide).sum(axis=1).max())
+    padded = np.pad(pixels, margin)
+    rows, columns = np.indices(padded.shape)
+    places = to_target @ (np.stack([columns.ravel(), rows.ravel()]) - margin + origin)
     centers = to_target @ matrix @ offsets
     profile = make_profile(kernel)
     distances = np.arange(profile.size) / PROFILE_PLACES
-    values = np.empty(offsets.shape[1])
+    values = np.zeros(offsets.shape[1])
     for i, center in enumerate(centers.T):
         u, v = np.abs(places - center[:, None])
-        weights = np.interp(u, distances, profile, right=0.0) * np.interp(v, distances, profile, right=0.0)
-        values[i] = weights @ pixels.ravel()
+        near = (u < kernel.half_width) & (v < kernel.half_width)
+        weights = np.interp(u[near], distances, profile) * np.interp(v[near], distances, profile)
+        total = weights.sum()
+        if total > 0.0:  # zero far off the stamp
+            values[i] = weights @ padded.ravel()[near] / total
     return values
