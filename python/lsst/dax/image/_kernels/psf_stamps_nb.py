@@ -62,10 +62,13 @@ def fill_taps(
             taps[t] = sign * scale * window / (distance * distance)
             total += taps[t]
         if unit_sum == 0:
+            # The sines squared through cosines of multiples, by recurrence.
             total = 1.0
+            cosine = math.cos(2.0 * math.pi * fraction)
+            before, now = 1.0, cosine
             for j in range(corrections.shape[0]):
-                if corrections[j] != 0.0:
-                    total -= 4.0 * corrections[j] * math.sin(math.pi * (j + 1) * fraction) ** 2
+                total -= 2.0 * corrections[j] * (1.0 - now)
+                before, now = now, 2.0 * cosine * now - before
         for t in range(2 * order):
             taps[t] /= total
 

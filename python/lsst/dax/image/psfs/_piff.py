@@ -41,8 +41,7 @@ def take_piff_tables(psf: PiffWrapper) -> PolynomialPsfTables | None:
         The arrays; `None` if this is no pixel grid with polynomials of the
         position and a plain pixel scale.
     """
-    # These are there, because the model is.
-    import galsim  # noqa: PLC0415
+    # It is there, because the model is; it imports seconds of other packages.
     import piff  # noqa: PLC0415
 
     impl = psf.piff_psf
@@ -52,17 +51,14 @@ def take_piff_tables(psf: PiffWrapper) -> PolynomialPsfTables | None:
         case _:
             return None
     wcs = dict(impl.wcs)
-    match wcs:
-        case {0: galsim.PixelScale(scale=pixel_scale)} if len(wcs) == 1 and impl.pointing is None:
-            pass
-        case _:
-            return None
+    if list(wcs) != [0] or not (wcs[0].isPixelScale() and wcs[0].isLocal()) or impl.pointing is not None:
+        return None
     try:
         return _make_tables(
             model=model.kwargs,
             interp=interp.kwargs,
             solution=np.asarray(interp.q, np.float64),
-            pixel_scale=float(pixel_scale),
+            pixel_scale=float(wcs[0].scale),
             stamp_size=psf.kernel_bbox.x.size,
             bounds=psf.bounds,
         )

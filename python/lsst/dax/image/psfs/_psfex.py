@@ -72,9 +72,10 @@ def make_psfex_tables(
     """
     powers = [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)]
     images = np.asarray(components, np.float64)
-    if len(images) != len(powers):
+    if images.shape[:1] != (len(powers),):
         raise InputDataError(
-            f"A PSFEx model of degree {degree} has {len(images)} components instead of {len(powers)}."
+            f"A PSFEx model of degree {degree} has components of shape {images.shape}, "
+            f"not {len(powers)} images."
         )
     rows, columns = images.shape[1:] if images.ndim == 3 else (1, 1)
     return PolynomialPsfTables(
