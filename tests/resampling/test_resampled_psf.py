@@ -8,11 +8,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 from lsst.images import Box
 from lsst.images.psfs import GaussianPointSpreadFunction
+from tests.support.resampling import make_source, make_tan
 
 from lsst.dax.image.errors import NoCoverageError
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import Kernel, ResampledPsf, resample
-from tests.support.resampling import make_source, make_tan
 
 SIZE = 121
 CENTER = SIZE // 2

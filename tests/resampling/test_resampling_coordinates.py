@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 from lsst.images import Box, SkyProjection
+from tests.support.projections import PROJECTIONS
+from tests.support.resampling import FRAME, make_sip_projection, make_source, make_tan
+from tests.support.resampling_oracle import exact_positions
 
 from lsst.dax.image._kernels.resample_positions_nb import find_areas, find_positions, find_slopes
 from lsst.dax.image._kernels.resample_vectors_nb import STRIP_ROWS, TILE
@@ -21,9 +24,6 @@ from lsst.dax.image.resampling import (
     find_source_coordinates,
     resample,
 )
-from tests.support.projections import PROJECTIONS
-from tests.support.resampling import FRAME, make_sip_projection, make_source, make_tan
-from tests.support.resampling_oracle import exact_positions
 
 
 def evaluate(found: SourceCoordinates, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

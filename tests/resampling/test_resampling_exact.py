@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lsst.images import Box, MaskedImage
+from tests.support.projections import PROJECTIONS
+from tests.support.resampling import make_source, make_tan
 
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import FluxConvention, Kernel, resample
-from tests.support.projections import PROJECTIONS
-from tests.support.resampling import make_source, make_tan
 
 
 def random_source(

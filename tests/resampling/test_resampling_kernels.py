@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from tests.support.resampling import Case, make_benchmark_case, make_tan
 
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import FluxConvention, Kernel, resample
 from lsst.dax.image.resampling.kernels import find_weights, make_profile, make_weight_table
-from tests.support.resampling import Case, make_benchmark_case, make_tan
 
 FRACTIONS = np.linspace(0.0, 1.0, 1001)
 
@@ -128,7 +128,8 @@ from lsst.dax.image.resampling import FluxConvention, Kernel, resample
 from tests.support.resampling import make_source, make_tan
 from tests.support.resampling_oracle import resample_oracle
 rng = np.random.default_rng(2)
-source = make_source(rng.normal(100, 1, (30, 30)), make_tan(x=15.0, y=15.0), variance=rng.uniform(1, 2, (30, 30)))
+noise = rng.uniform(1, 2, (30, 30))
+source = make_source(rng.normal(100, 1, (30, 30)), make_tan(x=15.0, y=15.0), variance=noise)
 source.mask.set("BAD", rng.random((30, 30)) < 0.1)
 for scale in (0.2, 0.6):
     grid = TargetGrid(make_tan(rotation=20.0, scale=scale, x=0.1, y=0.2), Box.factory[-3:4, -4:5])

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
+from tests.support.resampling import SCHEMA, make_sip_projection, make_source, make_tan
+from tests.support.resampling_oracle import exact_positions, resample_oracle
 
 from lsst.dax.image.errors import (
     InputDataError,
@@ -17,8 +19,6 @@ from lsst.dax.image.errors import (
 )
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import FluxConvention, Kernel, MaskRule, MissingRule, resample
-from tests.support.resampling import SCHEMA, make_sip_projection, make_source, make_tan
-from tests.support.resampling_oracle import exact_positions, resample_oracle
 
 KEEP = FluxConvention.SURFACE_BRIGHTNESS
 SHAPE = (150, 170)

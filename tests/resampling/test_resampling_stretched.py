@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lsst.images import Box
+from tests.support.resampling import make_source, make_tan
+from tests.support.resampling_oracle import exact_positions
 
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import FluxConvention, Kernel, MaskRule, MissingRule, resample
-from tests.support.resampling import make_source, make_tan
-from tests.support.resampling_oracle import exact_positions
 
 KEEP = FluxConvention.SURFACE_BRIGHTNESS
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ("FRAME", "Case", "add_gaussians", "make_benchmark_case", "make_sip_projection", "make_source", "make_tan")
+__all__ = (
+    "FRAME",
+    "Case",
+    "add_gaussians",
+    "make_benchmark_case",
+    "make_sip_projection",
+    "make_source",
+    "make_tan",
+)
 
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +77,9 @@ def make_tan(
     return SkyProjection.from_fits_wcs(wcs, FRAME)
 
 
-def make_sip_projection(*, shape: tuple[int, int], scale: float = 0.1999, ra: float = 150.0, dec: float = 2.0) -> Any:
+def make_sip_projection(
+    *, shape: tuple[int, int], scale: float = 0.1999, ra: float = 150.0, dec: float = 2.0
+) -> Any:
     """Return a cubic TAN-SIP projection around the middle of an image, which bends it by some pixels."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
@@ -121,7 +131,9 @@ def add_gaussians(
     pixels = projection.sky_to_pixel(sky)
     reach = int(np.ceil(8.0 * sigma_arcsec / scale))
     for x, y, star, flux in zip(np.atleast_1d(pixels.x), np.atleast_1d(pixels.y), sky, fluxes, strict=True):
-        columns = np.arange(max(image.bbox.x.start, int(x) - reach), min(image.bbox.x.stop, int(x) + reach + 1))
+        columns = np.arange(
+            max(image.bbox.x.start, int(x) - reach), min(image.bbox.x.stop, int(x) + reach + 1)
+        )
         rows = np.arange(max(image.bbox.y.start, int(y) - reach), min(image.bbox.y.stop, int(y) + reach + 1))
         if columns.size == 0 or rows.size == 0:
             continue
@@ -158,14 +170,19 @@ def make_benchmark_case(
     """
     rng = np.random.default_rng(seed)
     image = make_source(
-        np.full(source_shape, 100.0), make_sip_projection(shape=source_shape), variance=np.full(source_shape, 100.0)
+        np.full(source_shape, 100.0),
+        make_sip_projection(shape=source_shape),
+        variance=np.full(source_shape, 100.0),
     )
     image.mask.set("BAD", rng.random(source_shape) < 1e-4)
     edge = np.zeros(source_shape, bool)
     edge[:, :16] = True
     image.mask.set("DETECTION_EDGE", edge)
     grid = TargetGrid.from_center(
-        SkyCoord(150.0, 2.0, unit=u.deg), pixel_scale=0.2 * u.arcsec, shape=target_shape, rotation=rotation_deg * u.deg
+        SkyCoord(150.0, 2.0, unit=u.deg),
+        pixel_scale=0.2 * u.arcsec,
+        shape=target_shape,
+        rotation=rotation_deg * u.deg,
     )
     side = round(np.sqrt(n_stars))
     margin = 0.15 * min(target_shape)

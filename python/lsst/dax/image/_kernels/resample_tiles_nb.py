@@ -136,9 +136,8 @@ def _weigh_usable(source: Any, choice: Any, x: float, y: float, out_sums: Any, k
     table_y = choice.table[min(np.int64(v), choice.table.shape[0] - 1)]
     u, v = u - np.floor(u), v - np.floor(v)
     share = total = total_variance = 0.0
-    taps: Any = choice.taps
-    first_row, end_row = max(0, -row), min(taps, height - row)
-    first_column, end_column = max(0, -column), min(taps, width - column)
+    first_row, end_row = max(0, -row), min(choice.taps, height - row)
+    first_column, end_column = max(0, -column), min(choice.taps, width - column)
     for j in range(first_row, end_row):
         weight_y = table_y[0, j] + v * (table_y[1, j] + v * table_y[2, j])
         for i in range(first_column, end_column):
@@ -159,10 +158,10 @@ def _usable_bits(source: Any, choice: Any, x: float, y: float) -> Any:
     """Return the mask bits around a position some of whose neighbours are not in the source."""
     height, width = source.mask.shape
     bits = source.mask[0, 0] & ~source.mask[0, 0]
-    column, row = np.int64(np.floor(x)), np.int64(np.floor(y))
+    shift = 0.5 if choice.nearest_mask else 0.0
     reach = 1 if choice.nearest_mask else 2
-    if choice.nearest_mask:
-        column, row = np.int64(np.floor(x + 0.5)), np.int64(np.floor(y + 0.5))
+    column: Any = np.int64(np.floor(x + shift))
+    row: Any = np.int64(np.floor(y + shift))
     for j in range(max(0, row), min(height, row + reach)):
         for i in range(max(0, column), min(width, column + reach)):
             bits |= source.mask[j, i]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ("LANES", "STRIP", "STRIP_ROWS", "TILE", "VECTOR_TAPS", "weigh_strip_vectors")
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from numba import types
@@ -61,14 +60,14 @@ def _store(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 4
 
 
-def _shuffle(builder: Any, first: Any, second: Any, lanes: Sequence[int]) -> Any:
+def _shuffle(builder: Any, first: Any, second: Any, lanes: tuple[int, ...]) -> Any:
     """Pick lanes of two vectors."""
     return builder.shuffle_vector(first, second, ir.Constant(_INDEX, [ir.Constant(_INT, i) for i in lanes]))
 
 
 def _spread(builder: Any, vector: Any, lane: int) -> Any:
     """Copy one lane to all."""
-    return _shuffle(builder, vector, vector, [lane] * LANES)
+    return _shuffle(builder, vector, vector, (lane,) * LANES)
 
 
 def _fused(builder: Any, factor: Any, other: Any, addend: Any) -> Any:
@@ -84,7 +83,7 @@ def _add_lanes(builder: Any, vectors: list[Any], taps: int) -> Any:
     zero = ir.Constant(_VECTOR, [ir.Constant(_FLOAT, 0.0)] * LANES)
     # Lanes beyond the taps hold neighbours that may be NaN, so they are
     # replaced: a product with zero would keep the NaN.
-    keep = [i if i < taps else LANES + i for i in range(LANES)]
+    keep = tuple(i if i < taps else LANES + i for i in range(LANES))
     rows = [_shuffle(builder, vector, zero, keep) for vector in vectors]
 
     def pairs(one: Any, two: Any) -> Any:
@@ -108,7 +107,7 @@ def _weights(builder: Any, table: Any, segment: Any, fraction: Any) -> Any:
     return _fused(builder, _fused(builder, c2, spread, c1), spread, c0)
 
 
-def _make_weigh_eight(taps: int) -> Callable[..., None]:
+def _make_weigh_eight(taps: int) -> Any:
     """Return the instruction that weighs the neighbours of eight target pixels."""
 
     @intrinsic
