@@ -185,6 +185,9 @@ def find_median_rim(
     """
     n_rows, n_columns = variance.shape
     rim = np.empty(2 * (height + width))
+    drops_planes = False
+    for k in range(drop.size):
+        drops_planes |= drop[k] != 0
     for s in range(stamp_x.size):
         count = 0
         for j in range(height):
@@ -194,7 +197,7 @@ def find_median_rim(
             step = 1 if j in (0, height - 1) else max(1, width - 1)
             for i in range(0, width, step):
                 x = stamp_x[s] + i
-                if x < 0 or x >= n_columns or is_dropped(mask[y, x], drop):
+                if x < 0 or x >= n_columns or (drops_planes and is_dropped(mask[y, x], drop)):
                     continue
                 v = float(variance[y, x])
                 if math.isfinite(v):
