@@ -7,6 +7,7 @@ tile, into a file.  `find_mosaic_grid` finds a grid for them.
 
 from ._from_butler import *
 from ._mosaic import *
+from ._preview import *
 from ._stream_from_butler import *
 from .grid import *
 from .rules import *

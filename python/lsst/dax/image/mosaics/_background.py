@@ -21,7 +21,7 @@ from lsst.images import Box
 from .._kernels.mosaic_background_nb import sum_differences
 from ..resampling import FluxConvention
 from ._compute import Contribution, Pixels, contribute
-from ._plan import Plan
+from ._plan import Frame, Plan
 from .rules import BackgroundMatch, Overlap
 
 type Moments = dict[tuple[int, int], NDArray[np.float64]]
@@ -59,7 +59,7 @@ def sum_block(plan: Plan, block: Box, pixels: Pixels) -> Moments:
         if region is not None:
             found = contribute(plan, frame, region, block, pixels, keep_values=True)
             if found is not None:
-                placed.append((frame.members[0].index, found, _scale(plan, frame.members[0].index)))
+                placed.append((frame.members[0].index, found, _scale(plan, frame)))
     excluded = plan.form.octets(plan.rules.exclude_planes)
     moments: Moments = {}
     for number, (index, one, scale) in enumerate(placed):
@@ -73,9 +73,11 @@ def sum_block(plan: Plan, block: Box, pixels: Pixels) -> Moments:
     return moments
 
 
-def _scale(plan: Plan, index: int) -> float:
+def _scale(plan: Plan, frame: Frame) -> float:
     """Return by what values of an image are multiplied to be those of the mosaic."""
-    return plan.area_ratio(index) if plan.rules.flux_convention is FluxConvention.FLUX else 1.0
+    if frame.is_target or plan.rules.flux_convention is not FluxConvention.FLUX:
+        return 1.0
+    return plan.area_ratio(frame.members[0].index)
 
 
 def _sum_pair(

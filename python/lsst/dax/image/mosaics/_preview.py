@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("find_preview_factor", "make_preview")
+__all__ = ("make_preview",)
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import RequestError
 from ._plan import BLOCK
 
 _LARGEST_SIDE = 2048
@@ -41,7 +41,7 @@ def make_preview(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
     Parameters
     ----------
     image
-        Values, shape ``(ny, nx)``; NaN does not count.
+        Values, shape ``(ny, nx)``; what is not finite does not count.
     factor
         Pixels along each side of a square, counted from the corner.
 
@@ -50,13 +50,19 @@ def make_preview(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
     preview
         Means, shape ``(ceil(ny / factor), ceil(nx / factor))``; NaN where
         there is no value.
+
+    Raises
+    ------
+    RequestError
+        Raised if the image has not two axes, or the factor is below one.
     """
-    if factor == 1:
-        return image.astype(np.float32)
+    if factor < 1 or image.ndim != 2:
+        raise RequestError(f"An image of shape {image.shape} has no previews by a factor of {factor}.")
     shape = (-(-image.shape[0] // factor), -(-image.shape[1] // factor))
     missing = [(0, n * factor - size) for n, size in zip(shape, image.shape, strict=True)]
     padded = np.pad(image.astype(np.float64), missing, constant_values=np.nan)
     squares = padded.reshape(shape[0], factor, shape[1], factor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a mean of nothing, which is NaN
-        return np.nanmean(squares, axis=(1, 3)).astype(np.float32)
+    has_value = np.isfinite(squares)
+    count = has_value.sum(axis=(1, 3))
+    total = np.where(has_value, squares, 0.0).sum(axis=(1, 3))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

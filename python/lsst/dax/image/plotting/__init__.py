@@ -10,5 +10,6 @@ from ._comparison import *
 from ._cutout import *
 from ._gallery import *
 from ._mask import *
+from ._mosaic import *
 from ._png import *
 from ._stretch import *
