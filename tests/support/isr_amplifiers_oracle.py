@@ -86,9 +86,9 @@ def linearity_oracle(pixels: Array, form: str, c: Array, *, gain: float, table: 
 def capture(trap: SerialTrap, signal: Array) -> Array:
     """Return the charge that a trap catches from a signal."""
     c, positive = trap.coefficients, np.maximum(0, signal)
-    if trap.type == "linear":
+    if trap.form == "linear":
         return np.asarray(np.minimum(trap.size, c[0] * positive))
-    if trap.type == "logistic":
+    if trap.form == "logistic":
         return np.asarray(trap.size / (1 + np.exp(-c[1] * (positive - c[0]))))
     x, y = np.split(c[~np.isnan(c)], 2)
     return np.interp(positive, x, y)

@@ -318,7 +318,7 @@ def test_linearizers_of_every_form(tmp_path: Path) -> None:
     values = Table({"LOOKUP_VALUES": np.arange(6.0).reshape(2, 3)})
     path = write_tables(tmp_path / "linearizer.fits", [table, values], {**LSST, "OBSTYPE": "LINEARIZER"})
     linearizer = read_linearizer(path)
-    assert [linearizer.amplifiers[name].type for name in NAMES] == [
+    assert [linearizer.amplifiers[name].form for name in NAMES] == [
         *(LinearityType.DOUBLE_SPLINE, LinearityType.SQUARED, LinearityType.LOOKUP_TABLE),
         LinearityType.POLYNOMIAL,
     ]
@@ -371,7 +371,7 @@ def test_charge_transfer_with_padded_traps(tmp_path: Path) -> None:
     assert (second.drift_scale, second.decay_time_px, second.global_cti) == (2e-4, 2.5, 2e-7)
     assert second.trap is not None
     assert (second.trap.size, second.trap.emission_time_px, second.trap.pixel) == (200.0, 0.5, 1)
-    assert second.trap.type is TrapType.LOGISTIC
+    assert second.trap.form is TrapType.LOGISTIC
     np.testing.assert_array_equal(second.trap.coefficients, [1.0, 2.0])
     first = cti.amplifiers["C10"].trap
     assert first is not None

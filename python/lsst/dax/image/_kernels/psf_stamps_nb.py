@@ -73,32 +73,48 @@ def fill_taps(
             taps[t] /= total
 
 
-@kernel
-def _add_two(
-    first: NDArray[np.float64],
-    first_weight: float,
-    second: NDArray[np.float64],
-    second_weight: float,
-    sum_values: NDArray[np.float64],
-) -> None:
-    """Add two weighted rows; several at a time save traffic on the sum."""
-    for e in range(sum_values.shape[0]):
-        sum_values[e] += first_weight * first[e] + second_weight * second[e]
+# The offsets are unsigned: for signed ones each access asks whether the index
+# counts from the end, which keeps the loops from being vectorized; slices
+# instead of offsets cost four times as much on short rows.
 
 
 @kernel
 def _add_four(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    third: NDArray[np.float64],
-    fourth: NDArray[np.float64],
+    source: NDArray[np.float64],
+    begin: np.uint64,
+    step: np.uint64,
     weights: NDArray[np.float64],
+    length: int,
+    place: np.uint64,
     sum_values: NDArray[np.float64],
 ) -> None:
-    """Add four weighted rows."""
+    """Add to ``length`` values from ``place`` on four weighted rows of the source.
+
+    They start at ``begin`` and every ``step`` values after it.  Four at a time
+    save traffic on the sum.
+    """
+    second, third, fourth = begin + step, begin + step + step, begin + step + step + step
     a, b, c, d = weights[0], weights[1], weights[2], weights[3]
-    for e in range(sum_values.shape[0]):
-        sum_values[e] += (a * first[e] + b * second[e]) + (c * third[e] + d * fourth[e])
+    for i in range(length):
+        e = np.uint64(i)
+        sum_values[place + e] += (a * source[begin + e] + b * source[second + e]) + (
+            c * source[third + e] + d * source[fourth + e]
+        )
+
+
+@kernel
+def _add_one(
+    source: NDArray[np.float64],
+    begin: np.uint64,
+    weight: float,
+    length: int,
+    place: np.uint64,
+    sum_values: NDArray[np.float64],
+) -> None:
+    """Add one weighted row."""
+    for i in range(length):
+        e = np.uint64(i)
+        sum_values[place + e] += weight * source[begin + e]
 
 
 @kernel
@@ -106,25 +122,27 @@ def _combine_components(
     components: NDArray[np.float64],
     indices: NDArray[np.int64],
     weights: NDArray[np.float64],
+    length: int,
+    place: int,
     out_values: NDArray[np.float64],
 ) -> None:
-    """Set a flat model to the sum over m of ``weights[m] * components[indices[m]]``."""
-    out_values[:] = 0.0
-    fours = indices.shape[0] // 4 * 4
-    for m in range(0, fours, 4):
-        _add_four(
-            components[indices[m]],
-            components[indices[m + 1]],
-            components[indices[m + 2]],
-            components[indices[m + 3]],
-            weights[m : m + 4],
-            out_values,
-        )
-    for m in range(fours, indices.shape[0]):
-        component = components[indices[m]]
-        weight = weights[m]
-        for e in range(out_values.shape[0]):
-            out_values[e] += weight * component[e]
+    """Set ``length`` values to the sum over m of ``weights[m] * components[indices[m]]``."""
+    start = np.uint64(place)
+    for i in range(length):
+        out_values[start + np.uint64(i)] = 0.0
+    m = 0
+    while m < indices.shape[0]:
+        begin = np.uint64(indices[m] * length)
+        # Polynomials take all components in their order.
+        run = 1
+        while run < 4 and m + run < indices.shape[0] and indices[m + run] == indices[m] + run:
+            run += 1
+        if run == 4:
+            _add_four(components, begin, np.uint64(length), weights[m : m + 4], length, start, out_values)
+            m += 4
+        else:
+            _add_one(components, begin, weights[m], length, start, out_values)
+            m += 1
 
 
 @kernel
@@ -144,28 +162,15 @@ def _combine_rows(
     """
     fours = taps.shape[1] // 4 * 4
     for r in range(first.shape[0]):
-        row = out_rows[r * length : (r + 1) * length]
-        row[:] = 0.0
+        place = np.uint64(r * length)
+        for i in range(length):
+            out_rows[place + np.uint64(i)] = 0.0
         for t in range(0, fours, 4):
-            begin = (first[r] + t) * width
-            _add_four(
-                source[begin : begin + length],
-                source[begin + width : begin + width + length],
-                source[begin + 2 * width : begin + 2 * width + length],
-                source[begin + 3 * width : begin + 3 * width + length],
-                taps[r, t : t + 4],
-                row,
-            )
+            begin = np.uint64((first[r] + t) * width)
+            _add_four(source, begin, np.uint64(width), taps[r, t : t + 4], length, place, out_rows)
         # An odd order leaves two.
-        for t in range(fours, taps.shape[1], 2):
-            begin = (first[r] + t) * width
-            _add_two(
-                source[begin : begin + length],
-                taps[r, t],
-                source[begin + width : begin + width + length],
-                taps[r, t + 1],
-                row,
-            )
+        for t in range(fours, taps.shape[1]):
+            _add_one(source, np.uint64((first[r] + t) * width), taps[r, t], length, place, out_rows)
 
 
 @kernel
@@ -211,9 +216,9 @@ def draw_stamps(
 ) -> None:
     """Draw the stars s into ``out_stamps[targets[s]]``.
 
-    Shapes: ``components`` (k, my * mx), ``model_shape`` (my, mx); ``indices``
+    Shapes: ``components`` (k * my * mx,), ``model_shape`` (my, mx); ``indices``
     (n, m) or (1, m) for all stars, ``weights`` (n, m): the model of star s is
-    the sum of ``weights[s, i] * components[indices[s, i]]``.  ``phases`` (n, 2)
+    the sum of ``weights[s, i]`` times component ``indices[s, i]``.  ``phases`` (n, 2)
     are x and y minus those of the central pixel; ``step`` pixels per sample;
     ``pad`` samples of zero on every side, enough for all taps; ``divisors``
     (n,), what to divide the picture by, 0 for its own sum; ``out_stamps``
@@ -232,14 +237,15 @@ def draw_stamps(
     row_taps = np.empty((tap_rows, 2 * order))
     column_taps = np.empty((tap_columns, 2 * order))
     padded = np.zeros((model_rows + 2 * pad) * model_columns)
-    model = padded[pad * model_columns : (pad + model_rows) * model_columns]
+    model_size = model_rows * model_columns
     half_drawn = np.empty(rows * model_columns)
     turned = np.zeros((model_columns + 2 * pad) * rows)
     drawn = np.empty(columns * rows)
     center_row = float(model_rows // 2 + pad)
     center_column = float(model_columns // 2 + pad)
     for s in range(targets.shape[0]):
-        _combine_components(components, indices[min(s, indices.shape[0] - 1)], weights[s], model)
+        terms = indices[min(s, indices.shape[0] - 1)]
+        _combine_components(components, terms, weights[s], model_size, pad * model_columns, padded)
         fill_taps(
             phases[s, 1], rows // 2, center_row, step, order, unit_sum, corrections, first_row, row_taps
         )
@@ -257,15 +263,14 @@ def draw_stamps(
         _combine_rows(padded, model_columns, row_length, first_row, row_taps, half_drawn)
         # The second pass combines rows too, which run along memory.
         for x in range(model_columns):
-            line = turned[(x + pad) * rows : (x + pad + 1) * rows]
             for y in range(rows):
-                line[y] = half_drawn[y * model_columns + x]
+                turned[np.uint64((x + pad) * rows + y)] = half_drawn[np.uint64(y * model_columns + x)]
         _combine_rows(turned, rows, column_length, first_column, column_taps, drawn)
         total, squares = _measure(drawn)
         factor = 1.0 / (total if divisors[s] == 0.0 else divisors[s])
         stamp = out_stamps[targets[s]]
         for y in range(rows):
             for x in range(columns):
-                stamp[y, x] = drawn[x * rows + y] * factor
+                stamp[y, x] = drawn[np.uint64(x * rows + y)] * factor
         out_sums[targets[s], 0] = total * factor
         out_sums[targets[s], 1] = squares * factor * factor

@@ -252,13 +252,20 @@ def _find_pairs(models: Models) -> tuple[Integers, Integers]:
     # Point sources share a size; the few larger ones are paired by themselves.
     large = np.flatnonzero(sides > common)
     tree = cKDTree(centers)
-    pairs = [tree.query_pairs(common, p=np.inf, output_type="ndarray")]
+    pairs = [_find_close(tree, tree, common)]
     for k in large:
-        near = np.array(tree.query_ball_point(centers[k], (sides[k] + sides.max()) / 2.0, p=np.inf))
-        pairs.append(np.column_stack([np.full(near.size, k), near]))
+        near = _find_close(cKDTree(centers[[k]]), tree, (sides[k] + sides.max()) / 2.0)
+        near[:, 0] = k
+        pairs.append(near)
     both = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
     both = both[both[:, 0] != both[:, 1]]
     return has_box[both[:, 0]].astype(np.int64), has_box[both[:, 1]].astype(np.int64)
+
+
+def _find_close(first: cKDTree, second: cKDTree, distance: float) -> Integers:
+    """Return the pairs of points no farther apart in either axis, shape ``(n_pairs, 2)``."""
+    found = first.sparse_distance_matrix(second, distance, p=np.inf, output_type="ndarray")
+    return np.column_stack([found["i"], found["j"]]).astype(np.int64)
 
 
 def _solve(equations: _Equations) -> Floats:

@@ -19,7 +19,7 @@ from lsst.images.psfs import PointSpreadFunction
 from lsst.images.serialization import ArchiveReadError
 
 from ..errors import MissingPsfError, UnsupportedProductError
-from ..psfs import make_psf_evaluator
+from ..psfs import PsfEvaluator, PsfTables, make_psf_evaluator
 from ._joint_columns import measure_jointly
 from ._scene import Scene, measure_targets
 from .calibration import correct_aperture, find_calibration, limiting_magnitude
@@ -37,7 +37,7 @@ def measure(
     *,
     options: ForcedOptions | None = None,
     neighbours: SkyCoord | Table | None = None,
-    psf: PointSpreadFunction | None = None,
+    psf: PointSpreadFunction | PsfTables | PsfEvaluator | None = None,
     photometric_scaling: u.Quantity | BaseField | None = None,
     epoch: Time | None = None,
     time: Time | None = None,
@@ -60,7 +60,8 @@ def measure(
         of the positions are left out.  An empty list fits the positions
         together among themselves.
     psf
-        Point spread function; that of the image if `None`.
+        Point spread function, its tables or its evaluator; that of the image
+        if `None`.
     photometric_scaling
         Flux of one unit of the image, where it is in no unit of flux and has
         no scaling of its own.
@@ -103,7 +104,7 @@ def measure(
         image=image,
         sky_projection=image.sky_projection,
         pixels=extract_pixels(image, bad_planes=options.bad_planes),
-        evaluator=make_psf_evaluator(_find_psf(image) if psf is None else psf),
+        evaluator=psf if isinstance(psf, PsfEvaluator) else make_psf_evaluator(psf or _find_psf(image)),
         options=options,
     )
     columns = measured_columns(radii=options.radii, has_joint=neighbours is not None)

@@ -228,22 +228,20 @@ def to_sdm(
     rank[order] = np.arange(order.size)
     rows = rank[place.reshape(-1)]
     places = np.split(rows, [len(tables[0])]) if len(tables) == 2 else [rows]
-    parts = dict(
-        zip(
-            [name for name, t in (("", direct), ("d", difference)) if t is not None],
-            zip(tables, places, strict=True),
-            strict=True,
-        )
-    )
-    n = len(unique)
-    gather = _Gather(n, parts)
+    names = [name for name, table in (("", direct), ("d", difference)) if table is not None]
+    parts = {name: (table, place) for name, table, place in zip(names, tables, places, strict=True)}
+    return _fill_sdm(_Gather(len(unique), parts), unique[order], id_name=id_name, tract=tract, patch=patch)
+
+
+def _fill_sdm(gather: _Gather, keys: NDArray[np.int64], *, id_name: str, tract: int, patch: int) -> QTable:
+    """Return the observatory's columns of rows with given targets, visits and detectors."""
     out = QTable()
-    out[id_name] = unique[order, 0]
-    out["parentObjectId"] = np.zeros(n, dtype=np.int64)
+    out[id_name] = keys[:, 0]
+    out["parentObjectId"] = np.zeros(gather.n, dtype=np.int64)
     out["coord_ra"] = gather.either("ra", u.deg)
     out["coord_dec"] = gather.either("dec", u.deg)
-    out["visit"] = unique[order, 1]
-    out["detector"] = unique[order, 2].astype(np.int16)
+    out["visit"] = keys[:, 1]
+    out["detector"] = keys[:, 2].astype(np.int16)
     out["band"] = gather.bands()
     for prefix, name in (("", "psfFlux"), ("d", "psfDiffFlux")):
         out[name] = gather.flux(prefix, "flux")
@@ -256,8 +254,8 @@ def to_sdm(
             out[f"pixelFlags_{name}Center"] = gather.plane("", f"pixel_{name}_center")
     out["pixelFlags_edge"] |= gather.has_flag("", "CENTER_OFF_IMAGE")
     out["invalidPsfFlag"] = gather.has_flag("", "NO_PSF")
-    out["tract"] = np.full(n, tract, dtype=np.int64)
-    out["patch"] = np.full(n, patch, dtype=np.int64)
+    out["tract"] = np.full(gather.n, tract, dtype=np.int64)
+    out["patch"] = np.full(gather.n, patch, dtype=np.int64)
     return out
 
 

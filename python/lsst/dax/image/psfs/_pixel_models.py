@@ -200,7 +200,7 @@ def draw_from_components(
     out_stamps, out_sums = out
     model_shape = components.shape[1:]
     draw_stamps(
-        components.reshape(len(components), -1),
+        components.reshape(-1),
         (int(model_shape[0]), int(model_shape[1])),
         indices,
         weights,

@@ -133,7 +133,9 @@ def compare_pixels(
         "rms_error": np.sqrt(np.mean(difference**2)) if n else 0.0,
     }
     if sigma is not None:
-        scaled = np.where(finite & (sigma[used] > 0), magnitude / sigma[used], 0.0)
+        positive = finite & (sigma[used] > 0)
+        scaled = np.zeros_like(magnitude)
+        np.divide(magnitude, sigma[used], out=scaled, where=positive)
         values |= {
             "max_sigma": scaled.max(initial=0.0),
             "rms_sigma": np.sqrt(np.mean(scaled**2)) if n else 0.0,

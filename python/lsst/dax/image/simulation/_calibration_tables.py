@@ -129,7 +129,7 @@ def _make_linearizer(calibrations: SimulatedCalibrations) -> tuple[list[Table], 
     table = Table(
         {
             "AMPLIFIER_NAME": _names(calibrations),
-            "TYPE": [linearity.type for linearity in calibrations.linearity],
+            "TYPE": [linearity.form for linearity in calibrations.linearity],
             "COEFFS": np.array(padded),
             "BBOX_X0": [box.x.start for box in boxes],
             "BBOX_Y0": [box.y.start for box in boxes],
@@ -171,7 +171,7 @@ def _make_cti(calibrations: SimulatedCalibrations) -> tuple[list[Table], Cards]:
             "SIZE": np.array([trap.size for _, trap in traps], dtype=float),
             "EMISSION_TIME": np.array([trap.emission_time_px for _, trap in traps], dtype=float),
             "PIXEL": np.array([trap.pixel for _, trap in traps], dtype=float),
-            "TYPE": np.array([trap.type for _, trap in traps], dtype="U8"),
+            "TYPE": np.array([trap.form for _, trap in traps], dtype="U8"),
             "COEFFS": np.array(coefficients).reshape(len(traps), width),
         }
     )

@@ -70,7 +70,7 @@ def linearize(image: Float32Array, linearity: SimulatedLinearity, *, gain: float
         Raised if the type is unknown.
     """
     c = linearity.coefficients
-    match linearity.type:
+    match linearity.form:
         case "Spline":
             return _subtract_spline(image, c, gain=gain, margin=SPLINE_MARGIN)
         case "DoubleSpline":
@@ -91,7 +91,7 @@ def linearize(image: Float32Array, linearity: SimulatedLinearity, *, gain: float
         case _:
             raise InputDataError(
                 f"A linearity is Spline, DoubleSpline, Squared, Polynomial, Proportional or None, "
-                f"not {linearity.type!r}."
+                f"not {linearity.form!r}."
             )
 
 
@@ -211,7 +211,7 @@ def invert_trap(signal: FloatArray, trap: SimulatedTrap, *, global_cti: float) -
 def _capture(signal: FloatArray, trap: SimulatedTrap) -> FloatArray:
     """Return the charge that an empty trap takes from a signal."""
     c = trap.coefficients
-    match trap.type:
+    match trap.form:
         case "linear":
             return np.asarray(np.minimum(trap.size, c[0] * signal))
         case "logistic":
@@ -220,4 +220,4 @@ def _capture(signal: FloatArray, trap: SimulatedTrap) -> FloatArray:
             signals, charges = np.split(c[np.isfinite(c)], 2)
             return np.asarray(np.interp(signal, signals, charges))
         case _:
-            raise InputDataError(f"A trap is linear, logistic or spline, not {trap.type!r}.")
+            raise InputDataError(f"A trap is linear, logistic or spline, not {trap.form!r}.")

@@ -44,7 +44,7 @@ def linearize(linearity: SimulatedLinearity, signal: FloatArray) -> FloatArray:
     double spline is a function of what the first leaves.
     """
     coefficients = linearity.coefficients
-    match linearity.type:
+    match linearity.form:
         case "Proportional":
             return signal.copy()
         case "Squared":
@@ -59,7 +59,7 @@ def linearize(linearity: SimulatedLinearity, signal: FloatArray) -> FloatArray:
             splines = np.split(coefficients[2:], [first, 2 * first, 2 * first + second])
             return _subtract_spline(_subtract_spline(signal, *splines[:2]), *splines[2:])
         case _:
-            raise InternalError(f"No response is simulated of type {linearity.type!r}.")
+            raise InternalError(f"No response is simulated of type {linearity.form!r}.")
 
 
 def apply_response(linearity: SimulatedLinearity, signal: FloatArray) -> FloatArray:
@@ -82,7 +82,7 @@ def apply_response(linearity: SimulatedLinearity, signal: FloatArray) -> FloatAr
     InternalError
         Raised if the response is too far from linear to be inverted.
     """
-    if linearity.type == "Proportional":
+    if linearity.form == "Proportional":
         return signal.copy()
     low, high = float(np.floor(signal.min())), float(np.ceil(signal.max()))
     count = max(int((high - low) / TABLE_STEP_ADU) + 2, 2)
@@ -95,7 +95,7 @@ def apply_response(linearity: SimulatedLinearity, signal: FloatArray) -> FloatAr
         if np.abs(error).max() < 1e-8 or np.abs(measured - linear).max() > high - low + 1e3:
             break
     if np.abs(error).max() >= 1e-8:
-        raise InternalError(f"A response of type {linearity.type} did not invert over {low} to {high} adu.")
+        raise InternalError(f"A response of type {linearity.form} did not invert over {low} to {high} adu.")
     # The departure is interpolated, because it is small.
     return np.asarray(signal + np.interp(signal, linear, measured - linear))
 

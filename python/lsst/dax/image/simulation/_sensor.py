@@ -177,7 +177,7 @@ class Sensor:
 class SimulatedLinearity:
     """Linearity correction of one amplifier; zero correction for ``Proportional``."""
 
-    type: str
+    form: str
     """``DoubleSpline``, ``Spline``, ``Squared``, ``Polynomial`` or ``Proportional``."""
     coefficients: FloatArray
     """Coefficients in adu, in the layout of the observatory's files."""
@@ -193,7 +193,7 @@ class SimulatedTrap:
     """Emission time in transfers."""
     pixel: int
     """Register position, counted from the output."""
-    type: str
+    form: str
     """``linear``, ``logistic`` or ``spline``."""
     coefficients: FloatArray
     """``linear``: captured fraction; ``logistic``: midpoint in electron and slope per electron;

@@ -59,9 +59,9 @@ def capture_charge(trap: SimulatedTrap, charge: FloatArray) -> FloatArray:
     """Return what an empty trap takes from packets, in electrons: never more than there is."""
     signal = np.maximum(charge, 0.0)
     coefficients = trap.coefficients
-    if trap.type == "linear":
+    if trap.form == "linear":
         taken = np.minimum(trap.size, coefficients[0] * signal)
-    elif trap.type == "logistic":
+    elif trap.form == "logistic":
         midpoint, slope = coefficients
         taken = trap.size / (1.0 + np.exp(-slope * (signal - midpoint)))
     else:

@@ -166,7 +166,7 @@ class LinearityType(enum.StrEnum):
 class AmplifierLinearity:
     """Linearity correction of one amplifier."""
 
-    type: LinearityType
+    form: LinearityType
     """Form."""
     coefficients: FloatArray
     """Coefficients; their meaning depends on the form."""
@@ -207,7 +207,7 @@ class SerialTrap:
     """Emission time in transfers."""
     pixel: int
     """Column of the trap; the correction does not depend on it."""
-    type: TrapType
+    form: TrapType
     """How it captures."""
     coefficients: FloatArray
     """Coefficients of the capture function."""

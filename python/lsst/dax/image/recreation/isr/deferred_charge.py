@@ -199,17 +199,17 @@ _NO_CAPTURE = _Capture(
 
 def _make_capture(trap: SerialTrap, coefficients: FloatArray, what: str) -> _Capture:
     """Return the capture function of a trap."""
-    needed = {TrapType.LINEAR: 1, TrapType.LOGISTIC: 2, TrapType.SPLINE: 4}[trap.type]
-    if coefficients.size < needed or (trap.type is TrapType.SPLINE and coefficients.size % 2):
+    needed = {TrapType.LINEAR: 1, TrapType.LOGISTIC: 2, TrapType.SPLINE: 4}[trap.form]
+    if coefficients.size < needed or (trap.form is TrapType.SPLINE and coefficients.size % 2):
         raise InputDataError(
-            f"The {trap.type.value} trap of {what} takes {needed} coefficients (a spline more, in pairs), "
+            f"The {trap.form.value} trap of {what} takes {needed} coefficients (a spline more, in pairs), "
             f"not {coefficients.size}."
         )
-    if trap.type is not TrapType.SPLINE:
+    if trap.form is not TrapType.SPLINE:
         if trap.size == 0:
             return _NO_CAPTURE
         kernels = _kernels()
-        form = kernels.CAPTURE_LINEAR if trap.type is TrapType.LINEAR else kernels.CAPTURE_LOGISTIC
+        form = kernels.CAPTURE_LINEAR if trap.form is TrapType.LINEAR else kernels.CAPTURE_LOGISTIC
         numbers = np.array([trap.size, *coefficients, 0.0])[:3]
         return _Capture(form, numbers, _NO_CAPTURE.knots, _NO_CAPTURE.table)
     centers, values = np.split(coefficients, 2)

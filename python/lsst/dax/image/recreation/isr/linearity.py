@@ -130,7 +130,7 @@ def _needs_gain(exposure: IsrExposure, linearizer: Linearizer) -> bool:
 def _prepare(linearizer: Linearizer, linearity: AmplifierLinearity, gain: float, what: str) -> _Correction:
     """Return the correction of an amplifier as a function of source, box and result."""
     coefficients = np.array(linearity.coefficients, dtype=np.float64)
-    match linearity.type:
+    match linearity.form:
         case LinearityType.PROPORTIONAL | LinearityType.NONE:
             return _leave
         case LinearityType.SPLINE:
@@ -145,7 +145,7 @@ def _prepare(linearizer: Linearizer, linearity: AmplifierLinearity, gain: float,
             parts, margin = [_first(coefficients, 2, what)], 0.0
     if not all(np.isfinite(part).all() for part in parts):
         return _blank
-    match linearity.type:
+    match linearity.form:
         case LinearityType.SQUARED:
             return _bind(_kernels().scale_by_signal, float(parts[0][0] / gain))
         case LinearityType.POLYNOMIAL:
