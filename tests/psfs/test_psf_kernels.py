@@ -23,6 +23,12 @@ from lsst.dax.image.psfs import Lanczos, PolynomialPsfTables, TapRule, make_psf_
 RULES = list(TapRule)
 
 
+def turns(order):
+    """Return sine and cosine of the angles between the weights."""
+    angle = np.pi * np.arange(2 * order) / order
+    return np.stack((np.sin(angle), np.cos(angle)), axis=1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     phase=st.floats(-0.5, 0.5),
@@ -33,7 +39,18 @@ RULES = list(TapRule)
 def test_weights_are_those_of_the_definition(phase, step, order, rule):
     lanczos = Lanczos(order, rule)
     first, taps = np.empty(5, np.int64), np.empty((5, 2 * order))
-    fill_taps(phase, 2, 40.0, step, order, int(rule is TapRule.UNIT_SUM), lanczos.corrections, first, taps)
+    fill_taps(
+        phase,
+        2,
+        40.0,
+        step,
+        order,
+        int(rule is TapRule.UNIT_SUM),
+        lanczos.corrections,
+        turns(order),
+        first,
+        taps,
+    )
     for i in range(5):
         position = (i - 2 - phase) / step + 40.0
         samples = first[i] + np.arange(2.0 * order)
@@ -45,7 +62,7 @@ def test_the_series_is_that_of_galsim(order):
     lanczos = Lanczos(order, TapRule.SERIES)
     first, taps = np.empty(1, np.int64), np.empty((1, 2 * order))
     for phase in (-0.5, -0.31, -1e-9, 0.0, 1e-6, 0.2, 0.5):
-        fill_taps(phase, 0, 20.0, 1.0, order, 0, lanczos.corrections, first, taps)
+        fill_taps(phase, 0, 20.0, 1.0, order, 0, lanczos.corrections, turns(order), first, taps)
         distance = (20.0 - phase) - (first[0] + np.arange(2.0 * order))
         assert_allclose(taps[0], galsim.Lanczos(order).xval(distance), rtol=0, atol=3e-13)
 

@@ -21,6 +21,7 @@ def fill_taps(
     order: int,
     unit_sum: int,
     corrections: NDArray[np.float64],
+    turns: NDArray[np.float64],
     out_first: NDArray[np.int64],
     out_taps: NDArray[np.float64],
 ) -> None:
@@ -31,9 +32,8 @@ def fill_taps(
     first sample; ``out_taps`` (rows, 2 order), the weights from there on.
     ``unit_sum`` of 1 gives weights of that sum; with 0 they are divided by
     ``1 - 4 sum_j corrections[j - 1] sin(pi j f)**2`` at the sub-sample phase f.
+    ``turns`` (2 order, 2) has sine and cosine of ``pi t / order``.
     """
-    turn_sine = np.sin(math.pi / order * np.arange(2 * order))
-    turn_cosine = np.cos(math.pi / order * np.arange(2 * order))
     for i in range(out_first.shape[0]):
         position = (i - half - phase) / step + center
         base = math.floor(position)
@@ -54,7 +54,7 @@ def fill_taps(
             distance = fraction + (order - 1 - t)
             # sin(pi distance / order) as the sine of a difference: a third of
             # the time of the drawing goes into sines otherwise.
-            window = start_sine * turn_cosine[t] - start_cosine * turn_sine[t]
+            window = start_sine * turns[t, 1] - start_cosine * turns[t, 0]
             if t == order - 1 or t == order:
                 # Next to a sample the difference of the products loses digits.
                 window = math.sin(math.pi * distance / order)
@@ -232,6 +232,10 @@ def draw_stamps(
     tap_columns = 1 if shared else columns
     row_length = rows * model_columns if shared else model_columns
     column_length = columns * rows if shared else rows
+    turns = np.empty((2 * order, 2))
+    for t in range(2 * order):
+        turns[t, 0] = math.sin(math.pi * t / order)
+        turns[t, 1] = math.cos(math.pi * t / order)
     first_row = np.empty(tap_rows, np.int64)
     first_column = np.empty(tap_columns, np.int64)
     row_taps = np.empty((tap_rows, 2 * order))
@@ -241,22 +245,33 @@ def draw_stamps(
     half_drawn = np.empty(rows * model_columns)
     turned = np.zeros((model_columns + 2 * pad) * rows)
     drawn = np.empty(columns * rows)
-    center_row = float(model_rows // 2 + pad)
-    center_column = float(model_columns // 2 + pad)
+    row_center = float(model_rows // 2 + pad)
+    column_center = float(model_columns // 2 + pad)
     for s in range(targets.shape[0]):
         terms = indices[min(s, indices.shape[0] - 1)]
         _combine_components(components, terms, weights[s], model_size, pad * model_columns, padded)
+        # Rows first, then columns.
         fill_taps(
-            phases[s, 1], rows // 2, center_row, step, order, unit_sum, corrections, first_row, row_taps
-        )
-        fill_taps(
-            phases[s, 0],
-            columns // 2,
-            center_column,
+            phases[s, 1],
+            rows // 2,
+            row_center,
             step,
             order,
             unit_sum,
             corrections,
+            turns,
+            first_row,
+            row_taps,
+        )
+        fill_taps(
+            phases[s, 0],
+            columns // 2,
+            column_center,
+            step,
+            order,
+            unit_sum,
+            corrections,
+            turns,
             first_column,
             column_taps,
         )
