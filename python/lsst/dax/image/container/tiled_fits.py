@@ -23,11 +23,10 @@ from lsst.images import Box, Image, MaskedImage
 from ..errors import InternalError
 from ._gzip_tiles import compress_tile
 from ._hdus import Hdu, _table_cards, _version_cards, index_hdu, json_hdu, primary_header
-from ._json_tree import make_tree
+from ._json_tree import make_tree, schema_url
 from ._planes import Plane, image_plane, mask_planes
 from ._wcs_cards import find_forms
 from .cards import BLOCK_SIZE, find_header_end, make_card, make_header
-from .writer import _parent_cards, _primary_cards
 
 FITS_TILE = 256
 """Rows and columns of a compressed tile, counted from the corner of the image."""
@@ -119,14 +118,15 @@ def write_tiled_fits(
         raise InternalError(f"{len(chunks)} chunks do not make an image of {grid_shape} tiles.")
     projection = template.sky_projection
     forms = None if projection is None else find_forms(projection)
-    cards = (b"" if forms is None else forms.wcs_cards(bbox)) + _parent_cards(bbox) + date
+    cards = (b"" if forms is None else forms.wcs_cards(bbox)) + _corner_cards(bbox) + date
     heaps = [_place_tiles(chunks, numbers, plane) for plane in range(len(planes))]
     hdus = [_tiled_hdu(plane, heap, cards) for plane, heap in zip(planes, heaps, strict=True)]
     others = [_table_hdu(table) for table in tables]
     stored = planes[: len(planes) - len(extras)]
     tree = json_hdu(make_tree(template, stored, None if forms is None else forms.json), date)
     every = [*hdus, *others, tree]
-    primary_cards = _primary_cards(template, header, date)
+    own = header.tostring(endcard=False, padding=False).encode("ascii")
+    primary_cards = own + date + make_card("DATAMODL", schema_url(template), "Schema URL.")
     start = len(primary_header(primary_cards, index=(0, 0), json=(0, 0)))
     index = index_hdu(every, date, start=start)
     end = start + sum(hdu.size for hdu in every)
@@ -139,6 +139,15 @@ def write_tiled_fits(
         stream.write(bytes(-(heap.nbytes + int(heap[:, 0].sum())) % BLOCK_SIZE))
     for hdu in (*others, tree, index):
         stream.writelines((hdu.header, *hdu.data))
+
+
+def _corner_cards(bbox: Box) -> bytes:
+    """Return the cards of the parent's pixel coordinates, the alternate WCS ``A``."""
+    values = {"CTYPE": ("LINEAR",) * 2, "CRPIX": (1.0,) * 2, "CUNIT": ("PIXEL",) * 2}
+    values["CRVAL"] = (float(bbox.x.start), float(bbox.y.start))
+    return b"".join(
+        make_card(f"{name}{axis + 1}A", pair[axis]) for name, pair in values.items() for axis in range(2)
+    )
 
 
 def _list_planes(image: MaskedImage, extras: Mapping[str, Image]) -> list[Plane]:

@@ -128,7 +128,11 @@ def find_form(images: Sequence[Image | MaskedImage]) -> PixelForm:
         Raised if the units differ.
     UnsupportedProductError
         Raised if an input has no values.
+    RequestError
+        Raised if there is none.
     """
+    if not images:
+        raise RequestError("A mosaic is made of one image or more, not of none.")
     for number, image in enumerate(images):
         if not isinstance(image, Image | MaskedImage):
             raise UnsupportedProductError(

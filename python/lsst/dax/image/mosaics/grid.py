@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import Angle, SkyCoord
+from numpy.typing import NDArray
 
-from lsst.images import Box, SkyProjection
+from lsst.images import Box, GeneralFrame, SkyProjection
 
 from ..errors import InputDataError, InvalidRegionError, RequestError
 from ..geometry import EdgePolicy, SkyStencil, StencilLike, TargetGrid, as_stencil
@@ -105,12 +106,11 @@ def find_mosaic_grid(
     else:
         raise InvalidRegionError(f"{shape} is no shape on the sky, and the images do not share their pixels.")
     first = TargetGrid.from_center(center, pixel_scale=pixel_scale, shape=(1, 1), rotation=turn)
-    if shape is not None:
-        box = shape.to_pixels(first.sky_projection, first.bbox, edge=EdgePolicy.PAD).bbox
-    else:
-        box = _find_box(placed, first)
-    # Counted from the corner, as in any FITS file.
-    return _moved_to_corner(center, pixel_scale, turn, box)
+    if shape is None:
+        return _move_grid(first, *_find_edges(placed, first))
+    box = shape.to_pixels(first.sky_projection, first.bbox, edge=EdgePolicy.PAD).bbox
+    edges = [[interval.start - 0.5, interval.stop - 0.5] for interval in (box.x, box.y)]
+    return _move_grid(first, *np.array(edges).T)
 
 
 def _require(image: HasPixels, number: int) -> SkyProjection[Any]:
@@ -150,10 +150,12 @@ def _find_center(placed: Sequence[tuple[SkyProjection[Any], Box]]) -> SkyCoord:
     return SkyCoord(ra=Angle(longitude, u.rad).wrap_at(360 * u.deg), dec=latitude * u.rad)
 
 
-def _find_box(placed: Sequence[tuple[SkyProjection[Any], Box]], grid: TargetGrid) -> Box:
-    """Return the pixels of a tangent plane that the images touch."""
+def _find_edges(
+    placed: Sequence[tuple[SkyProjection[Any], Box]], grid: TargetGrid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the largest x and y of a tangent plane that the images reach."""
     middle = grid.center
-    boxes = []
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for number, (projection, bbox) in enumerate(placed):
         x = np.linspace(bbox.x.start - 0.5, bbox.x.stop - 0.5, _POINTS)
         y = np.linspace(bbox.y.start - 0.5, bbox.y.stop - 0.5, _POINTS)
@@ -166,23 +168,19 @@ def _find_box(placed: Sequence[tuple[SkyProjection[Any], Box]], grid: TargetGrid
                 f"all at {middle.to_string('decimal')}: a tangent plane reaches "
                 f"{math.degrees(_LARGEST_RADIUS):.0f} deg; give a grid of another projection."
             )
-        # Half a pixel's thousandth off a border between pixels touches nothing.
-        low, high = np.floor(found.min(axis=(1, 2)) + 0.501), np.ceil(found.max(axis=(1, 2)) - 0.501)
-        boxes.append(Box.factory[int(low[1]) : int(high[1]) + 1, int(low[0]) : int(high[0]) + 1])
-    return _span(boxes)
+        low = np.minimum(low, found.min(axis=(1, 2)))
+        high = np.maximum(high, found.max(axis=(1, 2)))
+    return low, high
 
 
-def _moved_to_corner(center: SkyCoord, pixel_scale: u.Quantity, rotation: u.Quantity, box: Box) -> TargetGrid:
-    """Return the same pixels, counted from the first one of a box."""
-    # The reference pixel of a grid is the middle of its box: extend the box
-    # to one around the pixel (0, 0), which has the position.
-    reach_y = max(abs(box.y.start), abs(box.y.stop - 1))
-    reach_x = max(abs(box.x.start), abs(box.x.stop - 1))
-    shape = (2 * reach_y + 1, 2 * reach_x + 1)
-    around = TargetGrid.from_center(center, pixel_scale=pixel_scale, shape=shape, rotation=rotation)
+def _move_grid(grid: TargetGrid, low: NDArray[np.float64], high: NDArray[np.float64]) -> TargetGrid:
+    """Return the plane of a grid with pixels that are counted from the corner of what it spans."""
+    # A thousandth of a pixel more is a matter of rounding.
+    size = np.maximum(np.ceil(high - low - 1e-3), 1.0)
+    corner = 0.5 * (low + high - size)
+    wcs = grid.sky_projection.as_fits_wcs(grid.bbox)
+    wcs.wcs.crpix = wcs.wcs.crpix - (corner + 0.5)
     return TargetGrid(
-        around.sky_projection,
-        Box.factory[
-            box.y.start + reach_y : box.y.stop + reach_y, box.x.start + reach_x : box.x.stop + reach_x
-        ],
+        SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix)),
+        Box.from_shape((int(size[1]), int(size[0]))),
     )
