@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("find_areas", "find_positions", "find_slopes", "find_sparse")
+__all__ = ("find_areas", "find_positions", "find_slopes", "find_sparse", "inlined")
 
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from ._jit import kernel
 from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
 
-# Part of its callers: a call would count references to the nodes.
 inlined = numba.njit(inline="always", error_model="numpy")
+"""Compile a function as a part of its callers: a call would count references to its arrays."""
 
 type Four = tuple[float, float, float, float]
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import kernel
-from .resample_positions_nb import find_positions, find_slopes
+from .resample_positions_nb import find_positions, find_slopes, inlined
 from .resample_tiles_nb import Choice, Source, Target, Tiles, fill_outside
 from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
 
@@ -55,7 +55,7 @@ def _widen(x_u: float, y_u: float, x_v: float, y_v: float) -> tuple[float, float
     )
 
 
-@kernel
+@inlined
 def _interval(slope: float, offset: float, reach: float) -> tuple[float, float]:
     """Return the places at which a line is between plus and minus a reach."""
     if slope == 0.0:
@@ -64,7 +64,7 @@ def _interval(slope: float, offset: float, reach: float) -> tuple[float, float]:
     return min(one, two), max(one, two)
 
 
-@kernel
+@inlined
 def _weigh_line(
     source: Source,
     profile: Profile,
@@ -88,26 +88,33 @@ def _weigh_line(
         Number of pixels without a value.
     """
     height, width = source.image.shape
+    image, variance, values, per_pixel = source.image, source.variance, profile.values, profile.per_pixel
+    step_u, step_v = steps[0] * per_pixel, steps[1] * per_pixel
+    u, v = u * per_pixel, v * per_pixel
+    line = np.uint64(row if 0 <= row < height else 0)
+    # Columns from ``left`` to ``right`` are in the source.
+    left, right = (first, end) if 0 <= row < height else (end, end)
+    left, right = min(max(left, 0), end), max(min(right, width), first)
     all_weights = weights = total = total_variance = 0.0
     n_missing = 0
     for column in range(first, end):
-        place_u = abs(u + steps[0] * column) * profile.per_pixel
-        place_v = abs(v + steps[1] * column) * profile.per_pixel
-        i, j = np.uint64(place_u), np.uint64(place_v)
-        a, b = profile.values[i], profile.values[j]
-        weight = (a + (place_u - i) * (profile.values[i + np.uint64(1)] - a)) * (
-            b + (place_v - j) * (profile.values[j + np.uint64(1)] - b)
+        place_u, place_v = abs(u + step_u * column), abs(v + step_v * column)
+        i, j = np.int64(place_u), np.int64(place_v)
+        a, b = values[np.uint64(i)], values[np.uint64(j)]
+        weight = (a + (place_u - i) * (values[np.uint64(i + 1)] - a)) * (
+            b + (place_v - j) * (values[np.uint64(j + 1)] - b)
         )
         all_weights += weight
-        value = np.float32(np.nan)
-        if 0 <= column < width and 0 <= row < height:
-            value = source.image[row, column]
-        if np.isnan(value):
+        if column < left or column >= right:
+            n_missing += 1
+            continue
+        value = image[line, np.uint64(column)]
+        if value != value:
             n_missing += 1
             continue
         weights += weight
         total += weight * value
-        total_variance += weight * weight * source.variance[row, column]
+        total_variance += weight * weight * variance[line, np.uint64(column)]
     out_sums[0] += all_weights
     out_sums[1] += weights
     out_sums[2] += total
@@ -115,7 +122,7 @@ def _weigh_line(
     return n_missing
 
 
-@kernel
+@inlined
 def _join_line(source: Source, row: int, low: float, high: float) -> Any:
     """Join the mask bits of a part of one row of the source."""
     bits = source.mask[0, 0] & ~source.mask[0, 0]
