@@ -76,7 +76,16 @@ def test_a_constant_stays_constant_as_far_as_the_rule_says(order):
         worst = 0.0
         for phase in np.linspace(-0.5, 0.5, 41):
             fill_taps(
-                phase, 0, 20.0, 1.0, order, int(rule is TapRule.UNIT_SUM), lanczos.corrections, first, taps
+                phase,
+                0,
+                20.0,
+                1.0,
+                order,
+                int(rule is TapRule.UNIT_SUM),
+                lanczos.corrections,
+                turns(order),
+                first,
+                taps,
             )
             worst = max(worst, abs(taps.sum() - 1.0))
         errors[rule] = worst
@@ -121,8 +130,9 @@ def test_pictures_of_any_shape_are_those_of_the_definition(
     u, v = (x - 30.0) / 100.0, (y - 60.0) / 80.0
     model = sum(u**i * v**j * c for i, j, c in zip(powers_x, powers_y, components, strict=True))
     want = draw_slowly(model, x=x, y=y, shape=shape, step_px=step, lanczos=lanczos)
-    if not np.any(want):
-        assert stamps.flags[0] != 0
+    if np.abs(want).max() < 1e-12 * np.abs(components).max():
+        # All weights may be 0, or nearly so: then there may be nothing to draw.
+        assert stamps.flags[0] != 0 or np.abs(stamps.array).max() < 1e-11 * np.abs(components).max()
         return
     assert_allclose(stamps.array[0], want, rtol=0, atol=1e-12 * np.abs(components).max())
     assert_allclose(stamps.sums[0], want.sum(), rtol=0, atol=1e-10 * np.abs(components).max())
