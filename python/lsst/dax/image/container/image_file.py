@@ -19,6 +19,7 @@ from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import OutputError, RequestError
 from ._hdus import Compression
+from .component_writer import can_render_components, render_components
 from .writer import can_render, render_parts
 
 
@@ -74,7 +75,7 @@ def write_fits(
     try:
         if not target.isLocal:
             _upload(b"".join(_render_parts(image, *arguments)), target, overwrite=overwrite)
-        elif can_render(image) or temporary_root is not None:
+        elif can_render(image) or can_render_components(image) or temporary_root is not None:
             _put_into_place(_render_parts(image, *arguments), Path(target.ospath), overwrite=overwrite)
         else:
             with _staged(Path(target.ospath), overwrite=overwrite) as staged:
@@ -122,13 +123,21 @@ def _render_parts(
     written: Time | None,
 ) -> Sequence[bytes | memoryview]:
     """Return the content of the FITS file of an image in parts."""
+    created = Time.now() if written is None else written
     if can_render(image):
-        created = Time.now() if written is None else written
         return render_parts(image, header=header, created=created, compression=compression)  # type: ignore[arg-type]
     # PSFs and other components: only lsst.images writes them, and to a path.
     scratch = None if temporary_root is None else ResourcePath(temporary_root, forceDirectory=True).ospath
     with tempfile.TemporaryDirectory(prefix="dax-image-", dir=scratch) as folder:
         made = Path(folder) / "image.fits"
+        if can_render_components(image):
+            return render_components(
+                image,  # type: ignore[arg-type]
+                made,
+                header=header,
+                created=created,
+                compression=compression,
+            )
         _write_whole(image, made, header, compression)
         return [made.read_bytes()]
 

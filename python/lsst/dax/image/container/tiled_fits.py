@@ -143,7 +143,8 @@ def write_tiled_fits(
 
 def _corner_cards(bbox: Box) -> bytes:
     """Return the cards of the parent's pixel coordinates, the alternate WCS ``A``."""
-    values = {"CTYPE": ("LINEAR",) * 2, "CRPIX": (1.0,) * 2, "CUNIT": ("PIXEL",) * 2}
+    values: dict[str, tuple[str | float, str | float]]
+    values = {"CTYPE": ("LINEAR", "LINEAR"), "CRPIX": (1.0, 1.0), "CUNIT": ("PIXEL", "PIXEL")}
     values["CRVAL"] = (float(bbox.x.start), float(bbox.y.start))
     return b"".join(
         make_card(f"{name}{axis + 1}A", pair[axis]) for name, pair in values.items() for axis in range(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ("Compression", "can_render", "render_fits", "render_parts", "render_wcs")
 
 import re
+from collections.abc import Sequence
 
 import astropy.io.fits
 from astropy.time import Time
@@ -13,7 +14,7 @@ from lsst.images import Box, GeneralizedImage, Image, Mask, MaskedImage
 from lsst.images.fits import ExtensionKey, FitsOpaqueMetadata
 
 from ..errors import UnsupportedProductError
-from ._hdus import Compression, index_hdu, json_hdu, plane_hdu, primary_header, storable
+from ._hdus import Compression, Hdu, index_hdu, json_hdu, plane_hdu, primary_header, storable
 from ._json_tree import make_tree, schema_url
 from ._planes import Plane, image_plane, mask_planes
 from ._wcs_cards import find_forms
@@ -44,10 +45,15 @@ def can_render(image: GeneralizedImage) -> bool:
         images that carry their pixels as they were compressed: `lsst.images`
         writes those.
     """
-    if type(image) not in {Image, Mask, MaskedImage} or _carried(image).precompressed:
+    return type(image) in {Image, Mask, MaskedImage} and has_plain_pixels(image)
+
+
+def has_plain_pixels(image: GeneralizedImage) -> bool:
+    """Return whether FITS can store the pixels of an image, and it does not carry them compressed."""
+    if _carried(image).precompressed:
         return False
     if isinstance(image, MaskedImage):
-        return all(can_render(plane) for plane in (image.image, image.mask, image.variance))
+        return all(has_plain_pixels(plane) for plane in (image.image, image.mask, image.variance))
     return isinstance(image, Image | Mask) and storable(image.array)
 
 
@@ -128,15 +134,29 @@ def render_parts(
             f"masks and masked images of at most 2 GiB can."
         )
     date = make_card("DATE", created.utc.fits, "UTC date this HDU was written.")
-    planes = _planes(image)
+    planes = make_planes(image)
+    projection = None if image.sky_projection is None else find_forms(image.sky_projection).json
+    hdus = [
+        *render_planes(image, planes, date, compression=compression),
+        json_hdu(make_tree(image, planes, projection), date),
+    ]
+    return assemble_file(make_primary_cards(image, header, date, url=schema_url(image)), hdus, date)
+
+
+def render_planes(
+    image: Image | Mask | MaskedImage, planes: Sequence[Plane], date: bytes, *, compression: Compression
+) -> list[Hdu]:
+    """Return the HDUs of an image's planes, with its WCS."""
     forms = None if image.sky_projection is None else find_forms(image.sky_projection)
     grid = (b"" if forms is None else forms.wcs_cards(image.bbox)) + _parent_cards(image.bbox)
-    hdus = [
+    return [
         plane_hdu(plane, plane.cards + grid + _extension_cards(image, plane, date), compression=compression)
         for plane in planes
     ]
-    hdus.append(json_hdu(make_tree(image, planes, None if forms is None else forms.json), date))
-    cards = _primary_cards(image, header, date)
+
+
+def assemble_file(cards: bytes, hdus: Sequence[Hdu], date: bytes) -> list[bytes | memoryview]:
+    """Return the parts of a file of a primary header, some HDUs, the last of them the tree, and the index."""
     start = len(primary_header(cards, index=(0, 0), json=(0, 0)))
     index = index_hdu(hdus, date, start=start)
     tree = hdus[-1]
@@ -163,7 +183,7 @@ def render_wcs(image: Image | Mask | MaskedImage) -> bytes:
     return b"" if projection is None else find_forms(projection).wcs_cards(image.bbox)
 
 
-def _planes(image: Image | Mask | MaskedImage) -> list[Plane]:
+def make_planes(image: Image | Mask | MaskedImage) -> list[Plane]:
     """Return the planes in the order in which they are stored."""
     if isinstance(image, MaskedImage):
         variance = image_plane("VARIANCE", image.variance)
@@ -201,10 +221,12 @@ def _extension_cards(image: GeneralizedImage, plane: Plane, date: bytes) -> byte
     return _join([*_group_cards(carried), (b"DATE", date)])
 
 
-def _primary_cards(image: Image | Mask | MaskedImage, header: astropy.io.fits.Header, date: bytes) -> bytes:
+def make_primary_cards(
+    image: Image | Mask | MaskedImage, header: astropy.io.fits.Header, date: bytes, *, url: str
+) -> bytes:
     """Return the cards of the primary header after those of the structure."""
     carried = _carried(image).headers.get(ExtensionKey())
-    own = [(b"DATE", date), (b"DATAMODL", make_card("DATAMODL", schema_url(image), "Schema URL."))]
+    own = [(b"DATE", date), (b"DATAMODL", make_card("DATAMODL", url, "Schema URL."))]
     added = _group_cards(header)
     if not carried:
         return _join([*added, *own])
