@@ -94,6 +94,9 @@ def test_nodes_are_drawn_once_and_only_where_they_are_needed():
     assert sorted(psf.drawn) == [(1000.0, 100.0), (1000.0, 200.0), (1100.0, 100.0), (1100.0, 200.0)]
     evaluator.kernel_images([1030.0], [130.0], normalization=PsfNormalization.MODEL)
     assert len(psf.drawn) == 4
+    evaluator.kernel_images([1400.0, 1400.4], [300.0, 300.4])
+    assert max(psf.drawn) == (1400.0, 300.0)
+    assert max(y for _, y in psf.drawn) == 300.0
 
 
 def test_a_position_next_to_a_node_without_model_has_a_flag():
