@@ -64,8 +64,8 @@ def sum_block(plan: Plan, block: Box, pixels: Pixels) -> Moments:
     moments: Moments = {}
     for number, (index, one, scale) in enumerate(placed):
         for other, two, other_scale in placed[number + 1 :]:
-            usable = ~((one.planes.mask | two.planes.mask) & excluded).any(axis=-1)
-            usable &= (one.count > 0) & (two.count > 0)
+            usable = ~((one.pasted.planes.mask | two.pasted.planes.mask) & excluded).any(axis=-1)
+            usable &= (one.pasted.count() > 0) & (two.pasted.count() > 0)
             if usable.any():
                 sums = _sum_pair(plan, block, one, two, usable, (scale, other_scale))
                 if sums[0]:
@@ -94,7 +94,7 @@ def _sum_pair(
         (planes.image * scale, planes.variance * scale**2)
         if scale != 1.0
         else (planes.image, planes.variance)
-        for planes, scale in ((one.planes, scales[0]), (two.planes, scales[1]))
+        for planes, scale in ((one.pasted.planes, scales[0]), (two.pasted.planes, scales[1]))
     ]
     grid = plan.grid.bbox
     sum_differences(

@@ -52,14 +52,8 @@ class Tally:
 class Contribution:
     """The images of one pixel grid, on the pixels of a block."""
 
-    planes: Planes
-    """Pixels."""
-
-    count: NDArray[np.uint16]
-    """Images behind each pixel, shape ``(ny, nx)``."""
-
-    shares: tuple[tuple[int, Share], ...]
-    """Numbers of the images, and their shares."""
+    pasted: Pasted
+    """Pixels of the block, and which images they are from."""
 
     weight: NDArray[np.float32] | None
     """Weight for feathered seams, shape ``(ny, nx)``; None for one everywhere."""
@@ -106,10 +100,14 @@ def compute_block(
         return []
     if is_copy:
         only = found[0]
-        if only.planes is not out:
-            out.copy_from(only.planes)
+        if only.pasted.planes is not out:
+            out.copy_from(only.pasted.planes)
         finite = np.isfinite(out.image)
-        np.multiply(only.count, finite, out=out_coverage)
+        # Where there is a value, there is an image.
+        if only.pasted.touching is None:
+            out_coverage[...] = finite
+        else:
+            np.multiply(only.pasted.touching, finite, out=out_coverage)
         return _tally([only], [finite])
     shares = _combine(plan, found, excluded, out, out_coverage)
     return _tally(found, list(shares))
@@ -170,8 +168,8 @@ def contribute(
     if resampled is None:
         return None
     x, y = map_lattice(plan.grid.sky_projection, frame.sky_projection, block)
-    count, shares = _nearest(pasted, region, x, y)
-    return Contribution(resampled, count, shares, _find_weight(plan.rules, members, x, y))
+    moved = _move_nearest(pasted, resampled, x, y)
+    return Contribution(moved, _find_weight(plan.rules, members, x, y))
 
 
 def _place(
@@ -179,19 +177,22 @@ def _place(
 ) -> Contribution:
     """Put what is on the mosaic's own pixels into a block."""
     if region == block:
-        return Contribution(pasted.planes, pasted.count, pasted.shares, weight)
+        return Contribution(pasted, weight)
     planes = plan.form.allocate(block)
     planes.fill_blank(plan.form)
     planes.copy_from(pasted.planes)
     rows, columns = region.y.slice_within(block.y), region.x.slice_within(block.x)
-    count = np.zeros(tuple(block.shape), np.uint16)
-    count[rows, columns] = pasted.count
-    shares: list[tuple[int, Share]] = []
-    for index, share in pasted.shares:
-        whole = np.zeros(count.shape, np.float32)
-        whole[rows, columns] = 1.0 if share is None else share
-        shares.append((index, whole))
-    return Contribution(planes, count, tuple(shares), weight)
+
+    def place(part: NDArray[Any]) -> NDArray[Any]:
+        whole = np.zeros(planes.image.shape, part.dtype)
+        whole[rows, columns] = part
+        return whole
+
+    touching = None if pasted.touching is None else place(pasted.touching)
+    shares: list[tuple[int, Share]] = [
+        (index, share if isinstance(share, Box) else place(share)) for index, share in pasted.shares
+    ]
+    return Contribution(Pasted(planes, touching, tuple(shares)), weight)
 
 
 def _resample(plan: Plan, frame: Frame, planes: Planes, block: Box, flux: FluxConvention) -> Planes | None:
@@ -218,10 +219,9 @@ def _resample(plan: Plan, frame: Frame, planes: Planes, block: Box, flux: FluxCo
     return Planes(block, found.image, np.full_like(found.variance, np.nan), found.mask)
 
 
-def _nearest(
-    pasted: Pasted, region: Box, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.uint16], tuple[tuple[int, Share], ...]]:
-    """Return counts and shares at the nearest pixels of positions."""
+def _move_nearest(pasted: Pasted, planes: Planes, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pasted:
+    """Return resampled pixels with counts and shares of the nearest source pixels."""
+    region = pasted.planes.box
     on_region = (x >= region.x.start - 0.5) & (x < region.x.stop - 0.5)
     on_region &= (y >= region.y.start - 0.5) & (y < region.y.stop - 0.5)
     columns = np.where(on_region, np.rint(x) - region.x.start, 0).astype(np.intp)
@@ -229,12 +229,15 @@ def _nearest(
     # Rounding takes halves to even numbers: next to the last pixel, off it.
     columns = np.clip(columns, 0, region.x.size - 1)
     rows = np.clip(rows, 0, region.y.size - 1)
-    count = np.where(on_region, pasted.count[rows, columns], np.uint16(0))
+    touching = np.where(on_region, pasted.count()[rows, columns], np.uint16(0))
     shares: list[tuple[int, Share]] = []
     for index, share in pasted.shares:
-        taken = on_region if share is None else np.where(on_region, share[rows, columns], 0)
-        shares.append((index, taken.astype(np.float32)))
-    return count, tuple(shares)
+        if isinstance(share, Box) and share == region:
+            shares.append((index, on_region))
+        else:
+            whole = pasted.expand(share)
+            shares.append((index, np.where(on_region, whole[rows, columns], 0).astype(np.float32)))
+    return Pasted(planes, touching, tuple(shares))
 
 
 def _find_weight(
@@ -280,10 +283,10 @@ def _combine(
     """Combine pixel grids; return the share of each, shape ``(n, ny, nx)``."""
     rules = plan.rules
     layers = kernels.Layers(
-        np.stack([contribution.planes.image for contribution in found]),
-        np.stack([contribution.planes.variance for contribution in found]),
-        np.stack([contribution.planes.mask for contribution in found]),
-        np.stack([contribution.count for contribution in found]),
+        np.stack([contribution.pasted.planes.image for contribution in found]),
+        np.stack([contribution.pasted.planes.variance for contribution in found]),
+        np.stack([contribution.pasted.planes.mask for contribution in found]),
+        np.stack([contribution.pasted.count() for contribution in found]),
         excluded,
         plan.form.octets([NO_DATA]),
     )
@@ -308,11 +311,17 @@ def _tally(found: Sequence[Contribution], shares: Sequence[NDArray[Any]]) -> lis
     """Sum up what each image gives."""
     tallies = []
     for contribution, share in zip(found, shares, strict=True):
-        for index, part in contribution.shares:
-            mine = share if part is None else share * part
+        pasted = contribution.pasted
+        for index, part in pasted.shares:
+            if isinstance(part, Box):
+                rows = part.y.slice_within(pasted.planes.box.y)
+                mine = share[rows, part.x.slice_within(pasted.planes.box.x)]
+            else:
+                mine = share * part
             n_pixels = int(np.count_nonzero(mine))
             if n_pixels:
-                tallies.append(Tally(index, n_pixels, float(mine.sum(dtype=np.float64))))
+                weight = n_pixels if mine.dtype == np.bool_ else mine.sum(dtype=np.float64)
+                tallies.append(Tally(index, n_pixels, float(weight)))
     return tallies
 
 

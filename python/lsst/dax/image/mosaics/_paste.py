@@ -17,8 +17,8 @@ from .._kernels import mosaic_combine_nb as kernels
 from ._planes import NO_DATA, PixelForm, Planes
 from .rules import MosaicRules, Overlap
 
-type Share = NDArray[np.float32] | NDArray[np.bool_] | None
-"""Part of each pixel that comes from one image; None for all of all pixels."""
+type Share = NDArray[np.float32] | NDArray[np.bool_] | Box
+"""Part of each pixel that comes from one image; a box for all of the pixels in it and nothing of others."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,31 @@ class Pasted:
     planes: Planes
     """Pixels."""
 
-    count: NDArray[np.uint16]
-    """Images behind each pixel, shape ``(ny, nx)``; 0 where there is none."""
+    touching: NDArray[np.uint16] | None
+    """Images behind each pixel, shape ``(ny, nx)``; None if each pixel has one at most."""
 
     shares: tuple[tuple[int, Share], ...]
     """Numbers of the images, and their shares."""
+
+    def count(self) -> NDArray[np.uint16]:
+        """Return the images behind each pixel, shape ``(ny, nx)``; 0 where there is none."""
+        if self.touching is not None:
+            return self.touching
+        count = np.zeros(self.planes.image.shape, np.uint16)
+        for _, share in self.shares:
+            if isinstance(share, Box):
+                _slice(count, self.planes.box, share)[...] = 1
+            else:
+                count |= share > 0
+        return count
+
+    def expand(self, share: Share) -> NDArray[np.float32] | NDArray[np.bool_]:
+        """Return the share of all pixels that an image has."""
+        if not isinstance(share, Box):
+            return share
+        whole = np.zeros(self.planes.image.shape, np.bool_)
+        _slice(whole, self.planes.box, share)[...] = True
+        return whole
 
 
 @dataclass(frozen=True)
@@ -78,12 +98,11 @@ def paste(
     """
     if len(parts) == 1 and parts[0].planes.box == region:
         # The pixels of one image: nobody writes to them.
-        count = np.broadcast_to(np.uint16(1), tuple(region.shape))
-        return Pasted(parts[0].planes, count, ((parts[0].index, None),))
+        return Pasted(parts[0].planes, None, ((parts[0].index, region),))
     out = allocate()
     match rules.overlap:
         case Overlap.INNER | Overlap.COMBINE:
-            return _paste_inner(region, parts, form, out)
+            return _paste_inner(parts, form, out)
         case Overlap.FIRST:
             return _paste_ordered(parts, rules, form, out)
         case Overlap.LAST:
@@ -92,23 +111,45 @@ def paste(
             return _paste_mean(region, parts, rules, form, out)
 
 
-def _paste_inner(region: Box, parts: Sequence[Part], form: PixelForm, out: Planes) -> Pasted:
+def _paste_inner(parts: Sequence[Part], form: PixelForm, out: Planes) -> Pasted:
     """Copy from the one image whose inner region holds the pixel."""
-    out.fill_blank(form)
-    count = np.zeros(tuple(region.shape), np.uint16)
-    shares = []
+    shares: list[tuple[int, Share]] = []
+    n_kept = 0
     for number, part in enumerate(parts):
         keep = np.ones(part.planes.image.shape, np.bool_)
         for other_number, other in enumerate(parts):
             if other_number != number:
                 _give_up(keep, part, other, is_before=other_number < number)
-        # Where all of it is kept, a plain copy is many times as fast.
-        out.copy_from(part.planes, None if keep.all() else keep)
-        share = np.zeros(count.shape, np.bool_)
-        _slice(share, region, part.planes.box)[...] = keep
-        count += share
-        shares.append((part.index, share))
-    return Pasted(out, count, tuple(shares))
+        kept = int(np.count_nonzero(keep))
+        n_kept += kept
+        box = _find_rectangle(keep, part.planes.box, kept)
+        if box is not None:
+            shares.append((part.index, box))
+        elif kept:
+            whole = np.zeros(out.image.shape, np.bool_)
+            _slice(whole, out.box, part.planes.box)[...] = keep
+            shares.append((part.index, whole))
+    if n_kept < out.image.size:
+        out.fill_blank(form)
+    planes = {part.index: part.planes for part in parts}
+    for index, share in shares:
+        # A copy of a rectangle is many times as fast as that of some pixels.
+        if isinstance(share, Box):
+            out.copy_from(planes[index].part(share))
+        else:
+            out.copy_from(planes[index], _slice(share, out.box, planes[index].box))
+    return Pasted(out, None, tuple(shares))
+
+
+def _find_rectangle(keep: NDArray[np.bool_], box: Box, n_kept: int) -> Box | None:
+    """Return the box of the pixels that are kept, if they are a rectangle."""
+    rows, columns = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
+    if n_kept == 0 or n_kept != (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1):
+        return None
+    y, x = box.start
+    return Box.factory[
+        y + int(rows[0]) : y + int(rows[-1]) + 1, x + int(columns[0]) : x + int(columns[-1]) + 1
+    ]
 
 
 def _give_up(keep: NDArray[np.bool_], part: Part, other: Part, *, is_before: bool) -> None:
@@ -134,6 +175,8 @@ def _give_up(keep: NDArray[np.bool_], part: Part, other: Part, *, is_before: boo
         x, part.bbox.x.start, part.bbox.x.stop
     )
     limit = -along_y[:, None]
+    if (along_y == along_y[0]).all():
+        limit = limit[:1]  # The border is upright, as between neighbours in a row.
     loses = along_x <= limit if is_before else along_x < limit
     keep[y0 - box.y.start : y1 - box.y.start, x0 - box.x.start : x1 - box.x.start] &= ~loses
 
@@ -163,7 +206,7 @@ def _paste_ordered(parts: Sequence[Part], rules: MosaicRules, form: PixelForm, o
         mine[take] = number
         valued |= good
     shares = tuple((part.index, owner == number) for number, part in enumerate(parts))
-    return Pasted(out, (owner >= 0).astype(np.uint16), shares)
+    return Pasted(out, None, shares)
 
 
 def _paste_mean(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lsst.images import Box, GeneralFrame, SkyProjection
 
-from ..errors import InputDataError, InvalidRegionError, RequestError
+from ..errors import InputDataError, InternalError, InvalidRegionError, RequestError
 from ..geometry import EdgePolicy, SkyStencil, StencilLike, TargetGrid, as_stencil
 from ._mapping import find_shift, map_pixels
 from ._plan import find_circle
@@ -179,6 +179,8 @@ def _move_grid(grid: TargetGrid, low: NDArray[np.float64], high: NDArray[np.floa
     size = np.maximum(np.ceil(high - low - 1e-3), 1.0)
     corner = 0.5 * (low + high - size)
     wcs = grid.sky_projection.as_fits_wcs(grid.bbox)
+    if wcs is None:
+        raise InternalError(f"The tangent plane around {grid.center.to_string('decimal')} has no FITS form.")
     wcs.wcs.crpix = wcs.wcs.crpix - (corner + 0.5)
     return TargetGrid(
         SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix)),
