@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.table import Table
+from astropy.table import Table, vstack
 from scipy.stats import chi2
 from tests.support.legacy_survey import SurveyExposure, read_exposures
 from tests.support.testdata import testdata
@@ -98,3 +98,41 @@ def test_galaxy_has_the_flux_of_an_independent_fit(blend: dict[str, dict[str, np
 def test_a_galaxy_measured_as_a_point_does_not_repeat(blend: dict[str, dict[str, np.ndarray]]) -> None:
     for columns in blend.values():
         assert sum_chi2(columns["flux"][:, 0], columns["flux_err"][:, 0]) > 30.0
+
+
+@pytest.fixture(scope="module")
+def light_curves() -> dict[str, np.ndarray]:
+    """Return flux, error and masked fraction of three Gaia sources by band, shape (epochs, 3, 3)."""
+    folder = testdata("A_decam_ls/brick1867p255_9epochs")
+    tables = [Table.read(path) for path in sorted((folder / "gaia").glob("chunk-*.fits"))]
+    gaia = vstack(tables, metadata_conflicts="silent")
+    distance = SkyCoord(gaia["ra"], gaia["dec"], unit=u.deg).separation(SkyCoord(186.744, 25.462, unit=u.deg))
+    gaia = gaia[distance < 1 * u.arcmin]
+    assert len(gaia) == 3
+    curves: dict[str, list[np.ndarray]] = {}
+    for exposure in read_exposures(folder):
+        stars = gaia["ra", "dec", "pmra", "pmdec", "ref_epoch"].copy()
+        stars["ra"] -= exposure.offset[0]
+        stars["dec"] -= exposure.offset[1]
+        table = measure(exposure.image, stars, psf=exposure.psf, options=OPTIONS, time=exposure.time)
+        row = [table["flux"].value, table["flux_err"].value, np.asarray(table["masked_fraction"])]
+        curves.setdefault(exposure.band, []).append(np.array(row))
+    return {band: np.array(rows) for band, rows in curves.items()}
+
+
+def test_stars_are_constant_in_nine_epochs(light_curves: dict[str, np.ndarray]) -> None:
+    assert {band: len(rows) for band, rows in light_curves.items()} == {"g": 2, "r": 3, "z": 4}
+    for rows in light_curves.values():
+        assert rows[:, 2].max() < 0.2
+        for star in (0, 2):
+            flux = rows[:, 0, star]
+            assert np.abs(flux / flux.mean() - 1.0).max() < 0.02
+
+
+def test_the_variable_source_is_found(light_curves: dict[str, np.ndarray]) -> None:
+    # G = 18.69, without proper motion: a quasar by its colours.
+    for rows in light_curves.values():
+        scatter = rows[:, 0].std(axis=0) / rows[:, 0].mean(axis=0)
+        assert scatter[1] > 0.03
+        assert scatter[1] > 3.0 * scatter[[0, 2]].max()
+        assert sum_chi2(rows[:, 0, 1], rows[:, 1, 1]) > 50.0 * (len(rows) - 1)

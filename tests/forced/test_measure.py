@@ -12,6 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.time import Time
 from lsst.images import Box, Image, MaskedImage
+from lsst.images.fields import ChebyshevField
 from lsst.images.psfs import GaussianPointSpreadFunction
 from numpy.testing import assert_allclose, assert_array_equal
 from tests.support.forced import BOX, add_stars, make_gaussian_stamps, make_star_image
@@ -321,3 +322,28 @@ def test_requests_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("lsst.dax.image.forced._joint_columns.MAX_MODEL_PIXELS", 5000)
     with pytest.raises(RequestTooLargeError, match=r"holds 5000 model pixels; 12 sources need 7500"):
         measure(image, positions, psf=PSF, neighbours=positions)
+
+
+def test_aperture_corrections_multiply_flux_and_error() -> None:
+    class CorrectedImage(MaskedImage):
+        aperture_corrections = {  # noqa: RUF012
+            "base_PsfFlux_instFlux": ChebyshevField(BOX, np.array([[1.1, 0.02]])),
+            "base_CircularApertureFlux_6_0_instFlux": ChebyshevField(BOX, np.array([[1.3]])),
+        }
+
+    image, positions, x, *_ = make_scene()
+    corrected = CorrectedImage(image.image, mask=image.mask, variance=image.variance)
+    options = ForcedOptions(radii=(6.0, 9.0), aperture_rule=ApertureRule.EXACT)
+    bare = measure(image, positions, psf=PSF, options=options, neighbours=positions)
+    table = measure(corrected, positions, psf=PSF, options=options, neighbours=positions)
+    factor = 1.1 + 0.02 * (x - BOX.x.center) / ((BOX.x.stop - BOX.x.start) / 2)
+    assert_allclose(table["aperture_correction"], factor, rtol=1e-6)
+    for name in ("flux", "flux_err", "flux_err_sky", "joint_flux", "joint_flux_err", "joint_blend_flux_err"):
+        assert_allclose(table[name] / bare[name], factor, rtol=1e-6, err_msg=name)
+    assert_allclose(table["snr"], bare["snr"], rtol=1e-10)
+    for name, expected in (("ap_6_0_flux", 1.3), ("ap_6_0_flux_err", 1.3), ("ap_9_0_flux", 1.0)):
+        assert_allclose(table[name] / bare[name], expected, rtol=1e-10, err_msg=name)
+    assert not table["flags"].any()
+    # Most kinds of aperture have no correction: the flag says which flux has none.
+    assert not table["ap_6_0_flags"].any()
+    assert (table["ap_9_0_flags"] == FLAGS["NO_APERTURE_CORRECTION"].value).all()

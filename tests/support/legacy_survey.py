@@ -99,16 +99,25 @@ def _read_sky(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _read_psf(path: Path, counts: Image) -> PolynomialPsfTables:
-    """Return a PSFEx model of one row; its positions count from 1."""
+    """Return a PSFEx model; its positions count from 1.
+
+    The numbers of the model are columns beside the samples in some files, and
+    header cards in those that PSFEx itself wrote.
+    """
     with fits.open(path, memmap=False) as hdus:
+        names = [name.lower() for name in hdus[1].columns.names]
         row = hdus[1].data[0]
-        degree = int(row["poldeg1"])
-        terms = (degree + 1) * (degree + 2) // 2
+        samples = np.array(row[names.index("psf_mask")], dtype=float)
+
+        def read(name: str) -> float:
+            return float(row[names.index(name)] if name in names else hdus[1].header[name.upper()])
+
+        degree = int(read("poldeg1"))
         return make_psfex_tables(
-            np.array(row["psf_mask"], dtype=float)[:terms],
+            samples[: (degree + 1) * (degree + 2) // 2],
             degree=degree,
-            origin=(float(row["polzero1"]) - 1.0, float(row["polzero2"]) - 1.0),
-            scale=(float(row["polscal1"]), float(row["polscal2"])),
-            step_px=float(row["psf_samp"]) or 1.0,
+            origin=(read("polzero1") - 1.0, read("polzero2") - 1.0),
+            scale=(read("polscal1"), read("polscal2")),
+            step_px=read("psf_samp") or 1.0,
             bounds=counts.bbox.padded(20),
         )
