@@ -123,8 +123,10 @@ def fetch_metadata(butler: ButlerLike, inputs: Mapping[str, DatasetRef]) -> Mapp
 def _fetch_image(butler: ButlerLike, ref: DatasetRef) -> VisitImage:
     """Return one pixel of a visit image, with all else that it holds."""
     with opened_dataset(butler, ref) as reader:
-        corner = reader.geometry.bbox
-        pixel = Box.factory[corner.y.start : corner.y.start + 1, corner.x.start : corner.x.start + 1]
+        bbox = reader.geometry.bbox
+        # A corner may lie outside of the bounds of a vignetted detector, and then cannot be cut out.
+        y, x = (interval.start + interval.size // 2 for interval in (bbox.y, bbox.x))
+        pixel = Box.factory[y : y + 1, x : x + 1]
         image = reader.read_full(pixel)
     if not isinstance(image, VisitImage):
         raise InputDataError(f"{name_dataset(ref)} is a {type(image).__name__}, not a VisitImage.")
