@@ -15,6 +15,7 @@ from lsst.images import Box, Image, MaskedImage
 from lsst.images.fields import ChebyshevField
 from lsst.images.psfs import GaussianPointSpreadFunction
 from numpy.testing import assert_allclose, assert_array_equal
+from tests.support.dp2 import COADD_ID, open_dp2
 from tests.support.forced import BOX, add_stars, make_gaussian_stamps, make_star_image
 from tests.support.scenes import SCALE
 
@@ -300,6 +301,42 @@ def test_visit_images_say_which_they_are_and_give_the_true_fluxes(mini_butler, m
     pull = (table["joint_flux"].value - flux)[good] / table["joint_flux_err"].value[good]
     assert np.abs(np.median(pull)) < 1.0
     assert np.median(np.abs(pull)) < 1.5
+
+
+def test_difference_images_give_the_change_of_flux(mini_butler, mini_survey) -> None:
+    truth = mini_survey.truth
+    point = np.asarray(truth["kind"]) != "galaxy"
+    pulls = []
+    for ref in mini_butler.query_datasets("difference_image", limit=4):
+        image = mini_butler.get(ref)
+        time = find_mid_time(image)
+        table = measure(image, mini_survey.truth_positions(time))
+        now, then = (mini_survey.truth_fluxes(image.band, t) for t in (time, mini_survey.template_time))
+        moves = mini_survey.truth_positions(time).separation(
+            mini_survey.truth_positions(mini_survey.template_time)
+        )
+        good = point & (table["flags"] == 0) & (moves < 0.01 * u.arcsec)
+        pulls.append(((table["flux"] - (now - then)) / table["flux_err"]).value[good])
+    pull = np.concatenate(pulls)
+    assert pull.size > 50
+    assert abs(np.median(pull)) < 4.0 * 1.25 / math.sqrt(pull.size)
+    assert 0.7 < 1.4826 * np.median(np.abs(pull)) < 1.3
+
+
+def test_cell_coadds_are_measured_where_they_have_cells(tmp_path) -> None:
+    with open_dp2(tmp_path) as butler:
+        image = butler.get("deep_coadd", COADD_ID)
+    x = np.array([140.0, 159.4, 160.6])  # the cell from column 160 on is missing
+    positions = image.sky_projection.pixel_to_sky(x=x, y=np.full(3, 40.0))
+    table = measure(
+        image, positions, options=ForcedOptions(bad_planes=("NO_DATA",), aperture_correction=None)
+    )
+    assert set(table["band"]) == {"g"}
+    assert np.isfinite(table["psf_fwhm"][0])
+    has_psf = (table["flags"] & FLAGS["NO_PSF"].value) == 0
+    in_cell = np.array([image.psf.bounds.contains(x=round(value), y=40) for value in x])
+    assert has_psf.tolist() == in_cell.tolist()
+    assert table["pixel_nodata_center"].tolist()[1:] == [True, True]
 
 
 def test_requests_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
