@@ -218,6 +218,17 @@ def test_each_reason_for_no_flux_has_its_flag() -> None:
     assert np.isnan(fluxes.flux_err).all()
 
 
+def test_flat_weights_need_a_sky_around_the_source() -> None:
+    # The rim of the picture lies wholly off this image.
+    stamps = make_gaussian_stamps(np.array([10.0]), np.array([10.0]))
+    image = np.ones((20, 20))
+    pixels = make_pixels(image, image)
+    flat = fit_psf_flux(pixels, stamps, weights=Weights.FLAT)
+    assert flat.flags.tolist() == [FLAGS["EDGE"].value | FLAGS["NOT_FINITE"].value]
+    assert np.isnan([flat.flux[0], flat.flux_err[0]]).all()
+    assert np.isfinite(fit_psf_flux(pixels, stamps).flux).all()
+
+
 def test_no_positions_no_fluxes() -> None:
     stamps = make_gaussian_stamps(np.empty(0), np.empty(0))
     assert fit_psf_flux(make_pixels(np.zeros((5, 5)), np.ones((5, 5))), stamps).flux.shape == (0,)

@@ -39,7 +39,7 @@ _DEFINITIONS = (
     FlagDefinition(3, "READ_FAILED", "The pixels could not be read; the message says why."),
     FlagDefinition(4, "NO_PSF", "The image has no point spread function at the target."),
     FlagDefinition(5, "NO_PIXELS", "All pixels of the target are left out for their mask planes or values."),
-    FlagDefinition(6, "NOT_FINITE", "A pixel of the target is not finite, or has no finite variance."),
+    FlagDefinition(6, "NOT_FINITE", "A pixel of the target, or the noise around it, is not finite."),
     FlagDefinition(7, "NO_BACKGROUND", "The annulus around the target has no usable pixel."),
     FlagDefinition(8, "APERTURE_TRUNCATED", "The aperture reaches off the image."),
     FlagDefinition(9, "SINC_TRUNCATED", "Weights of the aperture beyond its rim lie off the image."),

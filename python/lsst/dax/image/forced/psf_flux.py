@@ -137,14 +137,15 @@ def fit_psf_flux(
         chi2 = _sum_residuals(sums, solved.flux, solved.background)
         area = sums[:, nb.SUM_M] ** 2 / sums[:, nb.SUM_MM]
         masked = 1.0 - sums[:, nb.SUM_M] / stamps.sums
-    flags = _find_flags(pixels, stamps, sums, solved.flux, solved.flux_err)
+    flux_err = solved.flux_err if weights is Weights.NONE else solved.flux_err_sky
+    flags = _find_flags(pixels, stamps, sums, solved.flux, flux_err)
     if isinstance(background, LocalBackground):
         flags |= np.where(background.n_pixels == 0, FLAGS["NO_BACKGROUND"].value, 0)
-    failed = ~(np.isfinite(solved.flux) & np.isfinite(solved.flux_err))
-    blank = [np.where(failed, np.nan, column) for column in (solved.flux, solved.flux_err, chi2, area)]
+    failed = ~(np.isfinite(solved.flux) & np.isfinite(flux_err))
+    blank = [np.where(failed, np.nan, column) for column in (solved.flux, flux_err, chi2, area)]
     return PsfFluxes(
         flux=blank[0],
-        flux_err=blank[1] if weights is Weights.NONE else np.where(failed, np.nan, solved.flux_err_sky),
+        flux_err=blank[1],
         flux_err_sky=solved.flux_err_sky,
         chi2=blank[2],
         area=blank[3],
