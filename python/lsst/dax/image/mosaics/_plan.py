@@ -99,22 +99,36 @@ class Plan:
     middle of the grid and slopes along x and y per pixel of the grid, shape ``(n, 3)``."""
 
     _shifts: dict[tuple[int, int], YX[int] | None] = field(default_factory=dict, repr=False)
-    _circles: dict[int, tuple[NDArray[np.float64], float]] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def circles(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres, shape ``(n, 3)``, and radii of circles around the images."""
-        circles = [find_circle(source.sky_projection, source.bbox) for source in self.sources]
-        return np.array([center for center, _ in circles]), np.array([radius for _, radius in circles])
+    def _boxes(self) -> NDArray[np.int64]:
+        """Rows and columns in the mosaic, shape ``(n, 4)``; zeros for images on other pixels."""
+        boxes = np.zeros((len(self.sources), 4), np.int64)
+        for index, source in enumerate(self.sources):
+            shift = self._shift(index, -1)
+            if shift is not None:
+                box = move_box(source.bbox, shift)
+                boxes[index] = (box.y.start, box.y.stop, box.x.start, box.x.stop)
+        return boxes
+
+    @cached_property
+    def _circles(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Numbers of the images on other pixels, centres and radii of circles around them."""
+        indices = np.flatnonzero((self._boxes == 0).all(axis=1))
+        circles = [find_circle(self.sources[i].sky_projection, self.sources[i].bbox) for i in indices]
+        return indices, np.array([c for c, _ in circles]).reshape(-1, 3), np.array([r for _, r in circles])
 
     def find_near(self, box: Box) -> list[int]:
         """Return the images that may overlap a box of the mosaic."""
-        if not self.sources:
-            return []
-        center, radius = find_circle(self.grid.sky_projection, box)
-        centers, radii = self.circles
-        apart = np.arctan2(np.linalg.norm(np.cross(centers, center), axis=1), centers @ center)
-        return np.flatnonzero(apart <= radii + radius).tolist()
+        boxes = self._boxes
+        overlaps = (boxes[:, 0] < box.y.stop) & (boxes[:, 1] > box.y.start)
+        overlaps &= (boxes[:, 2] < box.x.stop) & (boxes[:, 3] > box.x.start)
+        indices, centers, radii = self._circles
+        if indices.size:
+            center, radius = find_circle(self.grid.sky_projection, box)
+            apart = np.arctan2(np.linalg.norm(np.cross(centers, center), axis=1), centers @ center)
+            overlaps[indices] = apart <= radii + radius
+        return np.flatnonzero(overlaps).tolist()
 
     def find_frames(self, box: Box, *, overlap: Overlap | None = None) -> list[Frame]:
         """Return the images that may overlap a box of the mosaic, by pixel grid.
