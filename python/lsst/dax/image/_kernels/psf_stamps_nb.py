@@ -198,6 +198,24 @@ def _measure(stamp: NDArray[np.float64]) -> tuple[float, float]:
 
 
 @kernel
+def _make_turns(order: int, out_turns: NDArray[np.float64]) -> None:
+    """Set the sine and cosine of ``pi t / order``, shape ``(2 order, 2)``."""
+    for t in range(2 * order):
+        out_turns[t, 0] = math.sin(math.pi * t / order)
+        out_turns[t, 1] = math.cos(math.pi * t / order)
+
+
+@kernel
+def _transpose(
+    values: NDArray[np.float64], rows: int, columns: int, pad: int, out_turned: NDArray[np.float64]
+) -> None:
+    """Turn a picture (rows * columns,) on its side, after ``pad`` rows of the turned one."""
+    for x in range(columns):
+        for y in range(rows):
+            out_turned[np.uint64((x + pad) * rows + y)] = values[np.uint64(y * columns + x)]
+
+
+@kernel
 def draw_stamps(
     components: NDArray[np.float64],
     model_shape: tuple[int, int],
@@ -233,9 +251,7 @@ def draw_stamps(
     row_length = rows * model_columns if shared else model_columns
     column_length = columns * rows if shared else rows
     turns = np.empty((2 * order, 2))
-    for t in range(2 * order):
-        turns[t, 0] = math.sin(math.pi * t / order)
-        turns[t, 1] = math.cos(math.pi * t / order)
+    _make_turns(order, turns)
     first_row = np.empty(tap_rows, np.int64)
     first_column = np.empty(tap_columns, np.int64)
     row_taps = np.empty((tap_rows, 2 * order))
@@ -277,9 +293,7 @@ def draw_stamps(
         )
         _combine_rows(padded, model_columns, row_length, first_row, row_taps, half_drawn)
         # The second pass combines rows too, which run along memory.
-        for x in range(model_columns):
-            for y in range(rows):
-                turned[np.uint64((x + pad) * rows + y)] = half_drawn[np.uint64(y * model_columns + x)]
+        _transpose(half_drawn, rows, model_columns, pad, turned)
         _combine_rows(turned, rows, column_length, first_column, column_taps, drawn)
         total, squares = _measure(drawn)
         factor = 1.0 / (total if divisors[s] == 0.0 else divisors[s])
