@@ -10,6 +10,9 @@ from tests.support.mosaics import SCHEMA, make_grid, make_part
 
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.mosaics import BackgroundMatch, Combine, MosaicRules, Overlap, make_mosaic
+from lsst.dax.image.mosaics._background import add_moments, solve_backgrounds, sum_block
+from lsst.dax.image.mosaics._mosaic import make_plan
+from lsst.dax.image.mosaics._plan import split_box
 from lsst.dax.image.resampling import FluxConvention
 
 SHAPE = (300, 700)
@@ -128,3 +131,25 @@ def test_excluded_pixels_do_not_tell_the_background() -> None:
     )
     found = make_mosaic(images, grid, rules=rules).inputs["background"].value
     np.testing.assert_allclose(found, [-2, 2], atol=1e-9)
+
+
+def test_planes_of_small_images_in_a_large_mosaic_are_recovered() -> None:
+    # 1000 pixels of a grid of 200 000: only the images are computed.
+    grid = make_grid((200_000, 200_000))
+    boxes = [Box.factory[190_000:190_100, 195_000 + 80 * i : 195_100 + 80 * i] for i in range(12)]
+    rng = np.random.default_rng(23)
+    levels, slopes = rng.normal(size=12), rng.normal(scale=1e-2, size=(12, 2))
+    corner = TargetGrid(grid.sky_projection, Box.factory[190_000:190_100, 195_000:196_000])
+    images = [make_scene(corner, *each) for each in zip(boxes, levels, slopes, strict=True)]
+    rules = MosaicRules(overlap=Overlap.COMBINE, background=BackgroundMatch.PLANE)
+    plan = make_plan(images, grid, rules)
+    blocks = list(split_box(corner.bbox, 512))
+    moments = add_moments(sum_block(plan, block, dict(enumerate(images))) for block in blocks)
+    found = solve_backgrounds(plan, moments)
+    truth = np.column_stack([levels, slopes])
+    # From the middle of the grid to that of the corner.
+    found[:, 0] += found[:, 1:] @ [
+        corner.bbox.x.center - grid.bbox.x.center,
+        corner.bbox.y.center - grid.bbox.y.center,
+    ]
+    np.testing.assert_allclose(found - found[0], truth - truth[0], rtol=0, atol=1e-8)

@@ -7,9 +7,9 @@ one linear system, which is solved directly.
 
 from __future__ import annotations
 
-__all__ = ("Moments", "solve_backgrounds", "sum_block")
+__all__ = ("Moments", "add_moments", "solve_backgrounds", "sum_block")
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,10 @@ from ._plan import Frame, Plan
 from .rules import BackgroundMatch, Overlap
 
 type Moments = dict[tuple[int, int], NDArray[np.float64]]
-"""For two images, the number of common pixels and sums of ``w, wx, wy, wxx, wxy, wyy, wd,
-wxd, wyd``, with x and y from the middle of the grid in units of its longer side."""
+"""For two images the number of common pixels, sums of ``w, wx, wy, wxx, wxy, wyy, wd, wxd, wyd``
+in pixels, and where x and y are counted from: a place next to these pixels, itself counted from the
+middle of the grid.  In a large mosaic, sums from its middle would have no digits left for the extent
+of a small overlap."""
 
 # What the pixels tell less well than this, relative to what they tell best,
 # they do not tell.
@@ -88,8 +90,8 @@ def _sum_pair(
     usable: NDArray[np.bool_],
     scales: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Sum up the differences of two images, in units of the grid."""
-    sums = np.zeros(10)
+    """Sum up the differences of two images, with positions from the middle of the block."""
+    sums = np.zeros(12)
     values = [
         (planes.image * scale, planes.variance * scale**2)
         if scale != 1.0
@@ -104,22 +106,58 @@ def _sum_pair(
         values[1][1],
         usable,
         int(plan.form.has_variance),
-        float(block.x.start - grid.x.center),
-        float(block.y.start - grid.y.center),
-        sums,
+        block.x.start - block.x.center,
+        block.y.start - block.y.center,
+        sums[:10],
     )
-    return sums / _units(plan)
+    sums[10:] = block.x.center - grid.x.center, block.y.center - grid.y.center
+    return sums
 
 
-def _units(plan: Plan) -> NDArray[np.float64]:
-    """Return by what sums over pixels are divided."""
-    side = float(max(plan.grid.bbox.shape))
-    return np.array([1.0, 1.0, side, side, side**2, side**2, side**2, 1.0, side, side])
+def add_moments(sums: Iterable[Moments]) -> Moments:
+    """Add the sums of blocks, in their order.
+
+    Parameters
+    ----------
+    sums
+        Sums of each block.
+
+    Returns
+    -------
+    moments
+        Sums of all, with positions from where those of the first block count.
+    """
+    total: Moments = {}
+    for moments in sums:
+        for pair, values in moments.items():
+            if pair in total:
+                dx, dy = values[10:] - total[pair][10:]
+                total[pair][:10] += _move_moments(values, dx, dy)
+            else:
+                total[pair] = values.copy()
+    return total
 
 
-def solve_backgrounds(
-    plan: Plan, moments: Mapping[tuple[int, int], NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def _move_moments(moments: NDArray[np.float64], dx: float, dy: float) -> NDArray[np.float64]:
+    """Return sums with other positions: larger by dx and dy."""
+    n, w, wx, wy, wxx, wxy, wyy, wd, wxd, wyd = moments[:10]
+    return np.array(
+        [
+            n,
+            w,
+            wx + dx * w,
+            wy + dy * w,
+            wxx + 2 * dx * wx + dx * dx * w,
+            wxy + dx * wy + dy * wx + dx * dy * w,
+            wyy + 2 * dy * wy + dy * dy * w,
+            wd,
+            wxd + dx * wd,
+            wyd + dy * wd,
+        ]
+    )
+
+
+def solve_backgrounds(plan: Plan, moments: Moments) -> NDArray[np.float64]:
     """Find the background of each image.
 
     Parameters
@@ -140,7 +178,8 @@ def solve_backgrounds(
     """
     n = len(plan.sources)
     size = 3 if plan.rules.background is BackgroundMatch.PLANE else 1
-    matrix, right = _make_equations(n, size, moments)
+    places = _find_places(n, moments)
+    matrix, right = _make_equations(places, size, moments)
     links = np.zeros((n, n))
     weights = np.zeros(n)
     for (one, two), sums in moments.items():
@@ -151,46 +190,77 @@ def solve_backgrounds(
     for group in range(n_groups):
         members = np.flatnonzero(labels == group)
         if members.size > 1:
-            solution[members, :size] = _solve_group(matrix, right, members, weights[members])
-    solution[:, 1:] /= float(max(plan.grid.bbox.shape))
+            found = np.zeros((members.size, 3))
+            found[:, :size] = _solve_group(matrix, right, members)
+            # From the images' own coordinates to those of the grid.
+            found[:, 1:] /= places[members, 2:]
+            found[:, 0] -= (found[:, 1:] * places[members, :2]).sum(axis=1)
+            solution[members] = found - np.average(found, axis=0, weights=weights[members])
     return solution
 
 
+def _find_places(n: int, moments: Moments) -> NDArray[np.float64]:
+    """Return centre and extent of each image's overlaps, from the middle of the grid, shape (n, 3)."""
+    sums = np.zeros((n, 4))
+    for pair, values in moments.items():
+        _, w, wx, wy = values[:4]
+        for index in pair:
+            sums[index, :3] += w, wx + w * values[10], wy + w * values[11]
+    places = np.ones((n, 3))
+    places[:, :2] = sums[:, 1:3] / np.where(sums[:, :1] > 0, sums[:, :1], 1.0)
+    for pair, values in moments.items():
+        for index in pair:
+            moved = _move_moments(values, *(values[10:] - places[index, :2]))
+            sums[index, 3] += moved[4] + moved[6]
+    has_extent = sums[:, 3] > 0
+    places[has_extent, 2] = np.sqrt(sums[has_extent, 3] / sums[has_extent, 0])
+    return places
+
+
 def _make_equations(
-    n: int, size: int, moments: Mapping[tuple[int, int], NDArray[np.float64]]
+    places: NDArray[np.float64], size: int, moments: Moments
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the normal equations, shapes ``(n, size, n, size)`` and ``(n, size)``."""
+    """Return the normal equations, shapes ``(n, size, n, size)`` and ``(n, size)``.
+
+    Each image's plane is in coordinates of its own, around its overlaps and
+    in units of their extent, in which level and slopes can be told apart.
+    """
+    n = len(places)
     matrix, right = np.zeros((n, size, n, size)), np.zeros((n, size))
     for (one, two), sums in moments.items():
-        _, w, wx, wy, wxx, wxy, wyy, wd, wxd, wyd = sums
+        _, w, wx, wy, wxx, wxy, wyy, wd, wxd, wyd = sums[:10]
         normal = np.array([[w, wx, wy], [wx, wxx, wxy], [wy, wxy, wyy]])[:size, :size]
         projected = np.array([wd, wxd, wyd])[:size]
-        matrix[one, :, one] += normal
-        matrix[two, :, two] += normal
-        matrix[one, :, two] -= normal
-        matrix[two, :, one] -= normal
-        right[one] += projected
-        right[two] -= projected
+        a, b = (_to_pair(places[index], sums[10:])[:size, :size] for index in (one, two))
+        matrix[one, :, one] += a.T @ normal @ a
+        matrix[two, :, two] += b.T @ normal @ b
+        matrix[one, :, two] -= a.T @ normal @ b
+        matrix[two, :, one] -= b.T @ normal @ a
+        right[one] += a.T @ projected
+        right[two] -= b.T @ projected
     return matrix, right
 
 
+def _to_pair(place: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix from a plane in coordinates of an image to that in pixels from an origin."""
+    x, y = (origin - place[:2]) / place[2]
+    return np.array([[1.0, x, y], [0.0, 1.0 / place[2], 0.0], [0.0, 0.0, 1.0 / place[2]]])
+
+
 def _solve_group(
-    matrix: NDArray[np.float64],
-    right: NDArray[np.float64],
-    members: Sequence[int] | NDArray[np.int64],
-    weights: NDArray[np.float64],
+    matrix: NDArray[np.float64], right: NDArray[np.float64], members: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Solve for the images of one group.
 
-    The equations leave the weighted mean free.  Adding its square to what is
-    made small makes it zero and changes nothing else.
+    The equations leave a common plane free.  Of all solutions the smallest one
+    is found, in which what the pixels do not tell is zero.
     """
     k, size = len(members), right.shape[1]
     normal = matrix[np.ix_(members, range(size), members, range(size))].reshape(k * size, k * size)
-    gauge = np.kron((weights / weights.sum())[None], np.eye(size))
-    normal = normal + gauge.T @ gauge * np.trace(normal)
     # Slopes and levels, and images of different depth, on one footing.
-    unit = 1.0 / np.sqrt(np.diag(normal))
+    diagonal = np.diag(normal).reshape(k, size)
+    counts = diagonal > _RANK * diagonal.max(axis=1, keepdims=True)
+    unit = np.where(counts, 1.0 / np.sqrt(np.where(counts, diagonal, 1.0)), 0.0).ravel()
     values, vectors = eigh(normal * unit[:, None] * unit)
     told = values > _RANK * values[-1]
     inverse = np.where(told, 1.0 / np.where(told, values, 1.0), 0.0)

@@ -20,7 +20,7 @@ from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import InputDataError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
-from ._background import Moments, solve_backgrounds, sum_block
+from ._background import add_moments, solve_backgrounds, sum_block
 from ._compute import Pixels, Tally, compute_block
 from ._file import compress_planes, put_file
 from ._plan import BLOCK, Plan, split_box
@@ -275,26 +275,6 @@ def fill_block(
     """
     rows, columns = block.y.slice_within(out.box.y), block.x.slice_within(out.box.x)
     return compute_block(plan, block, pixels, out.part(block), out_coverage[rows, columns])
-
-
-def add_moments(sums: Iterable[Moments]) -> Moments:
-    """Add the sums of blocks, in their order.
-
-    Parameters
-    ----------
-    sums
-        Sums of each block.
-
-    Returns
-    -------
-    moments
-        Sums of all.
-    """
-    total: Moments = {}
-    for moments in sums:
-        for pair, values in moments.items():
-            total[pair] = total[pair] + values if pair in total else values
-    return total
 
 
 def make_table(plan: Plan, datasets: Sequence[str], tallies: Iterable[Tally]) -> QTable:

@@ -115,7 +115,8 @@ class Plan:
     def _circles(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Numbers of the images on other pixels, centres and radii of circles around them."""
         indices = np.flatnonzero((self._boxes == 0).all(axis=1))
-        circles = [find_circle(self.sources[i].sky_projection, self.sources[i].bbox) for i in indices]
+        others = [self.sources[index] for index in indices.tolist()]
+        circles = [find_circle(source.sky_projection, source.bbox) for source in others]
         return indices, np.array([c for c, _ in circles]).reshape(-1, 3), np.array([r for _, r in circles])
 
     def find_near(self, box: Box) -> list[int]:

@@ -23,9 +23,9 @@ from lsst.images.json import JsonInputArchive, JsonOutputArchive
 from ..errors import UnsupportedProductError, internal_errors_reported
 from ..geometry import StencilLike, TargetGrid
 from ..repository import ButlerLike, ImageGeometry, SharedButler, map_in_order, opened_dataset
-from ._background import Moments, sum_block
+from ._background import Moments, add_moments, sum_block
 from ._compute import Tally
-from ._mosaic import add_moments, check_plan, fill_block
+from ._mosaic import check_plan, fill_block
 from ._plan import BLOCK, Plan, split_box
 from ._planes import PixelForm, Planes, find_form
 from .grid import find_mosaic_grid
