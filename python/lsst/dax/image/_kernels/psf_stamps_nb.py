@@ -216,6 +216,16 @@ def _transpose(
 
 
 @kernel
+def _scale_transposed(
+    values: NDArray[np.float64], rows: int, columns: int, factor: float, out_stamp: NDArray[np.float64]
+) -> None:
+    """Set a stamp (rows, columns) to a factor times a picture that lies on its side."""
+    for y in range(rows):
+        for x in range(columns):
+            out_stamp[y, x] = values[np.uint64(x * rows + y)] * factor
+
+
+@kernel
 def draw_stamps(
     components: NDArray[np.float64],
     model_shape: tuple[int, int],
@@ -297,9 +307,6 @@ def draw_stamps(
         _combine_rows(turned, rows, column_length, first_column, column_taps, drawn)
         total, squares = _measure(drawn)
         factor = 1.0 / (total if divisors[s] == 0.0 else divisors[s])
-        stamp = out_stamps[targets[s]]
-        for y in range(rows):
-            for x in range(columns):
-                stamp[y, x] = drawn[np.uint64(x * rows + y)] * factor
+        _scale_transposed(drawn, rows, columns, factor, out_stamps[targets[s]])
         out_sums[targets[s], 0] = total * factor
         out_sums[targets[s], 1] = squares * factor * factor
