@@ -10,6 +10,12 @@ library are subpackages; import the one that is needed:
     its subpackage ``isr``.
 `lsst.dax.image.regression`
     Compare two images, and verify that a release can be made again.
+`lsst.dax.image.forced`
+    Forced photometry of positions on an image.
+`lsst.dax.image.resampling`
+    One image onto another grid.
+`lsst.dax.image.psfs`
+    Pictures of many stars at once.
 `lsst.dax.image.geometry`
     Stencils on the sky and their pixels.
 `lsst.dax.image.repository`
