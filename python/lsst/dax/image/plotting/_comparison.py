@@ -70,7 +70,9 @@ def plot_comparison(
         raise RequestError(f"The candidate has {candidate.bbox}, the reference {reference.bbox}.")
     difference, unit, limit = _scale_difference(comparison, candidate, reference, excluded_planes)
     count = 4 + (raw is not None)
-    figure = Figure(figsize=(4.3 * count, 4.6), layout="constrained")
+    # As high as the panels are at their width, so that none stands in a blank page.
+    aspect = min(max(reference.bbox.y.size / reference.bbox.x.size, 0.4), 1.2)
+    figure = Figure(figsize=(4.3 * count, 1.4 + 3.2 * aspect), layout="constrained")
     panels = list(figure.subplots(1, count))
     if raw is not None:
         _draw_image(figure, panels.pop(0), raw, make_norm(to_drawable(raw), Stretch.ZSCALE), "raw")
