@@ -12,6 +12,8 @@ library are subpackages; import the one that is needed:
     Compare two images, and verify that a release can be made again.
 `lsst.dax.image.forced`
     Forced photometry of positions on an image.
+`lsst.dax.image.mosaics`
+    Many images on one grid.
 `lsst.dax.image.resampling`
     One image onto another grid.
 `lsst.dax.image.psfs`
