@@ -71,3 +71,11 @@ def test_nothing_to_verify_is_no_success(survey: RawSurvey, capsys: pytest.Captu
 def test_an_unknown_sequence(survey: RawSurvey, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(survey, "MiniCam/defaults", "--sequence", "HSC") == 1
     assert "No sequence is called 'HSC'" in capsys.readouterr().err
+
+
+def test_no_repository_and_no_processes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["verify-recreation", str(tmp_path / "nowhere"), "collection"]) == 1
+    assert "RequestError: There is no repository" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["verify-recreation", str(tmp_path), "collection", "--processes", "0"])
+    assert "'0' is no positive number" in capsys.readouterr().err

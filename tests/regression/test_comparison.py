@@ -168,6 +168,10 @@ def test_images_that_cannot_be_compared() -> None:
     image = make_image()
     with pytest.raises(RequestError, match=r"visit 7 has \[y=10:50, x=20:60\], its reference"):
         compare_images(image[Box.factory[10:50, 20:60]], image, name="visit 7")
+    with pytest.raises(RequestError, match=r"A step of 0\.0 for 'image' is none"):
+        compare_images(image, image, steps={"image": 0.0})
+    with pytest.raises(RequestError, match=r"A step of 1\.0 for 'mask' is none"):
+        compare_images(image, image, steps={"mask": 1.0})
     other = make_image()
     other.image._unit = u.electron
     with pytest.raises(InconsistentUnitsError, match="is in electron, its reference in nJy"):

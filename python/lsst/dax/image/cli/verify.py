@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RequestError
+
 if TYPE_CHECKING:
     from ..regression import Verification
 
@@ -44,7 +46,7 @@ def add_verify_parser(commands: Any) -> None:
         default="lossy",
         help="within the quantisation, in single precision, or to the bit (default: %(default)s)",
     )
-    parser.add_argument("--processes", type=int, default=1, help="processes to use (default: %(default)s)")
+    parser.add_argument("--processes", type=_count, default=1, help="processes to use (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for all comparisons")
     parser.set_defaults(run=run_verify)
 
@@ -75,7 +77,10 @@ def run_verify(options: argparse.Namespace) -> int:
     tolerance = {"lossy": LOSSY, "single": SINGLE_PRECISION, "identical": BIT_IDENTICAL}[options.tolerance]
     sequence = find_preset(options.sequence)
     with ExitStack() as stack:
-        butler = stack.enter_context(Butler.from_config(options.repo, collections=options.collection))
+        try:
+            butler = stack.enter_context(Butler.from_config(options.repo, collections=options.collection))
+        except FileNotFoundError as error:
+            raise RequestError(f"There is no repository {options.repo!r}: {error}") from error
         refs = find_datasets(butler, "visit_image", where=options.where)
         executor = (
             stack.enter_context(ProcessPoolExecutor(options.processes)) if options.processes > 1 else None
@@ -90,6 +95,13 @@ def run_verify(options: argparse.Namespace) -> int:
     failed = sum(not result.passed for result in results)
     print(f"{len(results) - failed} of {len(results)} visit images are {tolerance.name}; {failed} are not.")
     return 1 if failed or not results else 0
+
+
+def _count(text: str) -> int:
+    """Return a positive number of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
 
 
 def format_table(results: Sequence[Verification]) -> str:

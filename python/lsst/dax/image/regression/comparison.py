@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXCLUDED_PLANES = ("COSMIC_RAY",)
 """Pixels that hold random numbers in every visit image."""
 
+_PIXEL_PLANES = ("image", "variance")
 _GRID = 5
 _SHOWN_KEYS = 5
 
@@ -154,10 +155,13 @@ def compare_images(
     Raises
     ------
     RequestError
-        Raised if the images do not have the same pixels.
+        Raised if the images do not have the same pixels, or a step is none.
     InconsistentUnitsError
         Raised if they do not have the same unit.
     """
+    for plane, step in steps.items():
+        if plane not in _PIXEL_PLANES or not 0.0 < step < np.inf:
+            raise RequestError(f"A step of {step} for {plane!r} is none; {_PIXEL_PLANES} have positive ones.")
     if candidate.bbox != reference.bbox:
         raise RequestError(f"{name} has {candidate.bbox}, its reference {reference.bbox}.")
     if candidate.unit != reference.unit:
@@ -176,7 +180,7 @@ def compare_images(
             step=steps.get(plane),
             origin=(bbox.x.start, bbox.y.start),
         )
-        for plane in ("image", "variance")
+        for plane in _PIXEL_PLANES
     ]
     psf_residual: float | None = None
     components: tuple[str, ...] = ()

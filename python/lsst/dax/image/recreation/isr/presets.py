@@ -116,7 +116,6 @@ def _lsst_steps(
 LSSTCAM_DP2 = IsrSequence(
     name="LSSTCam DP2",
     description="Second data preview (pipelines v30.0.6). Where a flat has no data the variance is 0.",
-    instrument="LSSTCam",
     steps=_lsst_steps(
         brighter_fatter=_step("correct_brighter_fatter_electrostatic"),
         dips=_LSSTCAM_DIPS,
@@ -129,7 +128,6 @@ LSSTCAM_DP2 = IsrSequence(
 LSSTCAM = IsrSequence(
     name="LSSTCam",
     description="The pipelines after v30. Where a flat has no data the variance is 1e10.",
-    instrument="LSSTCam",
     steps=_lsst_steps(
         brighter_fatter=_step("correct_brighter_fatter_electrostatic"),
         dips=_LSSTCAM_DIPS,
@@ -142,7 +140,6 @@ LSSTCAM = IsrSequence(
 LSSTCOMCAM_DP1 = IsrSequence(
     name="LSSTComCam DP1",
     description="First data preview (pipelines v29): scalar brighter-fatter kernel.",
-    instrument="LSSTComCam",
     steps=_lsst_steps(
         brighter_fatter=_step("correct_brighter_fatter_kernel", max_iterations=10, threshold=1000.0),
         dips=_COMCAM_DIPS,
@@ -155,7 +152,6 @@ LSSTCOMCAM_DP1 = IsrSequence(
 LATISS = IsrSequence(
     name="LATISS",
     description="Linear crosstalk only; no serial CTI, brighter-fatter or offsets of amplifiers.",
-    instrument="LATISS",
     steps=(
         _step("set_gains"),
         _step("flag_bad_amplifiers"),
@@ -188,7 +184,6 @@ DECAM_LIKE = IsrSequence(
     name="DECam-like",
     description="The steps of a DECam reduction within one CCD, in electron from the gains on: crosstalk, "
     "lookup-table linearity, no dark, wide saturation trails. No fringes, no crosstalk between CCDs.",
-    instrument="",
     steps=(
         _step("set_gains"),
         _step("flag_bad_amplifiers"),

@@ -64,8 +64,6 @@ class IsrSequence(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Name, such as ``"LSSTCam DP2"``."""
     description: str = ""
     """What it is, and how it differs from others."""
-    instrument: str = ""
-    """Instrument that it is for; empty for any."""
     steps: tuple[Step, ...]
     """The steps, in order."""
 
