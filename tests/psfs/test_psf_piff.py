@@ -27,6 +27,7 @@ from lsst.dax.image.psfs import (
     read_psf_tables,
     take_psf_tables,
 )
+from lsst.dax.image.repository import opened_dataset
 
 KINDS = {
     "as in DP2": {"order": 4},
@@ -70,10 +71,16 @@ def test_stars_are_those_that_piff_draws(kind):
     assert_drawn_alike(make_piff(**KINDS[kind]), x, y)
 
 
+def read_psf(butler, ref):
+    """Return the PSF of a dataset; through the Butler, lsst.images reads each only once."""
+    with opened_dataset(butler, ref) as reader:
+        return reader.read_psf()
+
+
 def test_the_visits_of_the_survey_are_drawn_as_by_their_model(mini_butler):
     rng = np.random.default_rng(6)
     for ref in list(mini_butler.query_datasets("visit_image"))[:2]:
-        psf = mini_butler.get(ref.makeComponentRef("psf"))
+        psf = read_psf(mini_butler, ref)
         box = psf.bounds.bbox
         x, y = (
             rng.uniform(box.x.min - 0.49, box.x.max + 0.49, 20),
@@ -114,7 +121,7 @@ def test_the_centroid_follows_the_position():
 
 def test_a_visit_file_is_read_without_piff(mini_butler, monkeypatch):
     ref = next(iter(mini_butler.query_datasets("visit_image")))
-    psf = mini_butler.get(ref.makeComponentRef("psf"))
+    psf = read_psf(mini_butler, ref)
     monkeypatch.setitem(__import__("sys").modules, "piff", None)
     with FitsInputArchive.open_tree(mini_butler.getURI(ref)) as (archive, tree, _):
         tables = read_psf_tables(tree.psf, archive)
