@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lsst.images import Box, SkyProjection, Transform
 from lsst.images.json import JsonOutputArchive
 
+from ._ast_lock import AST_TEXT_LOCK
 from ._tan_sip import find_wcs_cards, parse_tan_sip
 from .cards import make_card, split_cards
 
@@ -253,9 +254,10 @@ def find_forms(projection: SkyProjection[Any]) -> ProjectionForms:
     held = _by_identity.get(key)
     if held is not None and held[0]() is projection:
         return held[1]
-    if not _models:
-        _models.append(type(projection.pixel_to_sky_transform.serialize(JsonOutputArchive())))
-    json = projection.serialize(JsonOutputArchive()).model_dump_json().encode()
+    with AST_TEXT_LOCK:
+        if not _models:
+            _models.append(type(projection.pixel_to_sky_transform.serialize(JsonOutputArchive())))
+        json = projection.serialize(JsonOutputArchive()).model_dump_json().encode()
     stored = _find_stored_form(projection)
     with _lock:
         forms = _by_json.get((json, stored))

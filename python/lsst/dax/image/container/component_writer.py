@@ -14,6 +14,7 @@ from astropy.time import Time
 import lsst.images.fits
 from lsst.images import Box, VisitImage
 
+from ._ast_lock import AST_TEXT_LOCK
 from ._hdus import Compression, Hdu, json_hdu
 from ._json_tree import make_tree
 from .cards import make_card
@@ -73,7 +74,8 @@ def render_components(
     # lsst.images says nothing of bounds that are all of the image.
     bbox = image.bbox
     pixel = Box.factory[bbox.y.start : bbox.y.start + 1, bbox.x.start : bbox.x.start + 1]
-    lsst.images.fits.write(_cut(image, pixel), str(scratch), compression_options=dict.fromkeys(_PLANES))
+    with AST_TEXT_LOCK:
+        lsst.images.fits.write(_cut(image, pixel), str(scratch), compression_options=dict.fromkeys(_PLANES))
     tree, url, others = _take_apart(scratch)
     date = make_card("DATE", created.utc.fits, "UTC date this HDU was written.")
     planes = make_planes(image)

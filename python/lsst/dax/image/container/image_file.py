@@ -18,6 +18,7 @@ from lsst.images import GeneralizedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..errors import OutputError, RequestError
+from ._ast_lock import AST_TEXT_LOCK
 from ._hdus import Compression
 from .component_writer import can_render_components, render_components
 from .writer import can_render, render_parts
@@ -147,12 +148,13 @@ def _write_whole(
 ) -> None:
     """Write an image with all its components to a new file, through `lsst.images`."""
     options = dict.fromkeys(("image", "mask", "variance")) if compression is Compression.NONE else None
-    lsst.images.fits.write(
-        image,
-        str(path),
-        compression_options=options,
-        update_header=lambda primary: _add_cards(primary, header),
-    )
+    with AST_TEXT_LOCK:
+        lsst.images.fits.write(
+            image,
+            str(path),
+            compression_options=options,
+            update_header=lambda primary: _add_cards(primary, header),
+        )
 
 
 def _put_into_place(parts: Sequence[bytes | memoryview], target: Path, *, overwrite: bool) -> None:

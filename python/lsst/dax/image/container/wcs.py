@@ -14,6 +14,7 @@ from lsst.images import Box, GeneralFrame, SkyFrame, SkyProjection, SkyProjectio
 from lsst.images.serialization import DetachedArchive
 
 from ..errors import InputDataError
+from ._ast_lock import AST_TEXT_LOCK
 from ._fits_form import with_fits_form
 
 PIXEL_FRAME = GeneralFrame(unit=u.pix)
@@ -50,7 +51,9 @@ def make_sky_projection(wcs: WCS, *, bbox: Box) -> SkyProjection[Any]:
     to ICRS here, through its text form.
     """
     direct = SkyProjection.from_fits_wcs(wcs, PIXEL_FRAME, pixel_bounds=bbox)
-    frame_set = starlink.Ast.Channel(direct.show().splitlines()).read()
+    with AST_TEXT_LOCK:
+        text = direct.show()
+    frame_set = starlink.Ast.Channel(text.splitlines()).read()
     sky = frame_set.getframe(frame_set.Current) if isinstance(frame_set, starlink.Ast.FrameSet) else None
     if not isinstance(sky, starlink.Ast.SkyFrame):
         raise InputDataError(f"The world coordinates {list(wcs.wcs.ctype)} are not on the sky.")
