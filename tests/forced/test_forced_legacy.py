@@ -6,9 +6,9 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.table import Table, vstack
+from astropy.table import Table
 from scipy.stats import chi2
-from tests.support.legacy_survey import SurveyExposure, read_exposures
+from tests.support.legacy_survey import SurveyExposure, place_stars, read_exposures, read_gaia
 from tests.support.testdata import testdata
 
 from lsst.dax.image.forced import ForcedOptions, measure
@@ -104,16 +104,13 @@ def test_a_galaxy_measured_as_a_point_does_not_repeat(blend: dict[str, dict[str,
 def light_curves() -> dict[str, np.ndarray]:
     """Return flux, error and masked fraction of three Gaia sources by band, shape (epochs, 3, 3)."""
     folder = testdata("A_decam_ls/brick1867p255_9epochs")
-    tables = [Table.read(path) for path in sorted((folder / "gaia").glob("chunk-*.fits"))]
-    gaia = vstack(tables, metadata_conflicts="silent")
+    gaia = read_gaia(folder)
     distance = SkyCoord(gaia["ra"], gaia["dec"], unit=u.deg).separation(SkyCoord(186.744, 25.462, unit=u.deg))
     gaia = gaia[distance < 1 * u.arcmin]
     assert len(gaia) == 3
     curves: dict[str, list[np.ndarray]] = {}
     for exposure in read_exposures(folder):
-        stars = gaia["ra", "dec", "pmra", "pmdec", "ref_epoch"].copy()
-        stars["ra"] -= exposure.offset[0]
-        stars["dec"] -= exposure.offset[1]
+        stars = place_stars(gaia, exposure)
         table = measure(exposure.image, stars, psf=exposure.psf, options=OPTIONS, time=exposure.time)
         row = [table["flux"].value, table["flux_err"].value, np.asarray(table["masked_fraction"])]
         curves.setdefault(exposure.band, []).append(np.array(row))
