@@ -48,6 +48,7 @@ _DEFINITIONS = (
     FlagDefinition(12, "CENTER_OFF_IMAGE", "The target lies outside of the image's valid region."),
     FlagDefinition(13, "BLEND_DEGENERATE", "Too close to another source to tell their fluxes apart."),
     FlagDefinition(14, "NO_CALIBRATION", "The photometric scaling at the target is not usable."),
+    FlagDefinition(15, "NO_BASELINE", "Too few epochs without the event to tell their level."),
 )
 
 FLAGS: Mapping[str, FlagDefinition] = MappingProxyType({flag.name: flag for flag in _DEFINITIONS})

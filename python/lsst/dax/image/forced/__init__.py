@@ -6,14 +6,18 @@ out.  The functions behind it take plain arrays and stand alone:
 `fit_jointly`, `find_calibration` and `correct_aperture`.
 """
 
+from .analysis import *
 from .aperture_flux import *
 from .background import *
 from .calibration import *
+from .components import *
+from .error_scale import *
 from .joint_fit import *
 from .measure import *
 from .options import *
 from .pixels import *
 from .psf_flux import *
+from .residuals import *
 from .schema import *
 from .sersic import *
 from .targets import *

@@ -9,6 +9,7 @@ from ._color import *
 from ._comparison import *
 from ._cutout import *
 from ._gallery import *
+from ._light_curve import *
 from ._mask import *
 from ._mosaic import *
 from ._png import *
