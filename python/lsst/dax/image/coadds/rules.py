@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from ._model import RecipePart
+
 
 class Statistic(enum.Enum):
     """How the values of a pixel become one."""
@@ -64,11 +66,7 @@ class Weighting(enum.Enum):
     """All the same."""
 
 
-class _Rules(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ClipRules(_Rules):
+class ClipRules(RecipePart):
     """Which values a clipped mean leaves out."""
 
     n_sigma: Annotated[float, Field(gt=0)] = 3.0
@@ -78,7 +76,7 @@ class ClipRules(_Rules):
     """How often; the first time around the median, with 0.7413 times the interquartile range."""
 
 
-class ArtifactRules(_Rules):
+class ArtifactRules(RecipePart):
     """What is taken for an artifact: a spot that differs from the template in few visits."""
 
     template_n_sigma: Annotated[float, Field(gt=0)] = 2.5
@@ -109,7 +107,7 @@ class ArtifactRules(_Rules):
     """Spots within sources of the template of this significance are no artifacts: their PSFs differ."""
 
 
-class MaskRules(_Rules):
+class MaskRules(RecipePart):
     """What masked pixels of the inputs do to the coadd."""
 
     bad_planes: tuple[str, ...] = ("NO_DATA", "BAD", "SATURATED")
@@ -119,7 +117,7 @@ class MaskRules(_Rules):
     """Planes that are set where more than this share of the weight was left out because of them."""
 
 
-class CellRules(_Rules):
+class CellRules(RecipePart):
     """The cells in which a coadd has one set of inputs and one PSF."""
 
     inner_px: Annotated[int, Field(ge=8)] = 150
@@ -138,7 +136,7 @@ class CellRules(_Rules):
     """Share of a cell that may be left out of an input by `MaskRules.bad_planes`."""
 
 
-class PsfTarget(_Rules):
+class PsfTarget(RecipePart):
     """A round Moffat or Gaussian PSF that inputs are brought to."""
 
     kind: Literal["gaussian", "moffat"] = "gaussian"
@@ -151,7 +149,7 @@ class PsfTarget(_Rules):
     """Moffat's exponent; of no meaning for a Gaussian."""
 
 
-class PsfMatching(_Rules):
+class PsfMatching(RecipePart):
     """Whether inputs are brought to one PSF before they are combined."""
 
     target: PsfTarget | None = None
