@@ -84,26 +84,6 @@ def simulate_pulls(seed: int):
     return image, variance, stamps, truth
 
 
-def test_pulls_of_ten_thousand_stars_are_standard_normal() -> None:
-    pulls, zero, bright = [], [], []
-    for seed in (1, 2, 3):
-        image, variance, stamps, truth = simulate_pulls(seed)
-        fluxes = fit_psf_flux(make_pixels(image, variance), stamps)
-        pull = (fluxes.flux - truth) / fluxes.flux_err
-        pulls.append(pull)
-        zero.append(pull[truth == 0])
-        bright.append((fluxes.flux / np.where(truth > 1e5, truth, np.nan))[truth > 1e5])
-    pull = np.concatenate(pulls)
-    assert pull.size > 10_000
-    assert abs(pull.mean()) < 0.03
-    assert 0.97 < pull.std() < 1.03
-    # The stack of all sources of no flux is unbiased: data-weighted fits are
-    # off by -0.3 sigma each, and so by -16 sigma here.
-    stack = np.concatenate(zero)
-    assert abs(stack.sum() / math.sqrt(stack.size)) < 3.0
-    assert abs(np.mean(np.concatenate(bright)) - 1.0) < 2e-4
-
-
 def test_sky_error_ignores_the_source_and_flat_weights_use_it() -> None:
     image, variance, stamps, truth = simulate_pulls(4)
     pixels = make_pixels(image, variance)
