@@ -149,7 +149,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert done >= 2
     made = []
     monkeypatch.setattr(
-        stream, "_make_tile", lambda *a, make=stream._make_tile: made.append(a[2].tile) or make(*a)
+        stream, "_make_tile", lambda *a, make=stream._make_tile, **o: made.append(a[2].tile) or make(*a, **o)
     )
     monkeypatch.setattr(stream, "match_backgrounds", None)  # they are there already
     write_mosaic(mini_butler, visits, grid, killed, rules=RULES, tile_size=512, created=CREATED)
@@ -207,7 +207,7 @@ def test_what_cannot_be_written_is_refused(
     grid = make_fine_grid(mini_butler, visits)
     with pytest.raises(RequestError, match="multiple of 512 rows and columns, not 700"):
         write_mosaic(mini_butler, visits, grid, tmp_path / "a.fits", tile_size=700)
-    with pytest.raises(RequestError, match=r"not as 'a\.png'"):
+    with pytest.raises(RequestError, match=r"'\.fits' files or '\.zarr' groups, not as 'a\.png'"):
         write_mosaic(mini_butler, visits, grid, tmp_path / "a.png")
     (tmp_path / "there.fits").write_bytes(b"")
     with pytest.raises(OutputError, match=r"there.fits exists; it is not replaced"):

@@ -14,6 +14,7 @@ __all__ = (
     "MIN",
     "Combined",
     "Layers",
+    "mark_values",
     "mean_pixels",
     "median_pixels",
     "select_pixels",
@@ -114,6 +115,35 @@ def _fill_hole(layers: Layers, y: int, x: int, out: Combined) -> None:
         # What is finite here is excluded.
         out.image[y, x] = math.nan
         out.variance[y, x] = math.nan
+
+
+@kernel
+def mark_values(image: Values, out_coverage: Counts) -> int:
+    """Mark the pixels that have a value.
+
+    Parameters
+    ----------
+    image
+        Values, shape ``(ny, nx)``.
+    out_coverage
+        1 where the value is finite and 0 elsewhere, shape ``(ny, nx)``, which
+        is filled.
+
+    Returns
+    -------
+    n_pixels
+        Number of values.
+    """
+    total = 0
+    for y in range(image.shape[0]):
+        # A narrow counter lets the compiler work on many pixels at a time.
+        n = np.int32(0)
+        for x in range(image.shape[1]):
+            mark = np.uint16(abs(image[y, x]) < np.inf)
+            out_coverage[y, x] = mark
+            n += np.int32(mark)
+        total += int(n)
+    return total
 
 
 @kernel

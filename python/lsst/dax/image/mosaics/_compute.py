@@ -102,6 +102,8 @@ def compute_block(
         only = found[0]
         if only.pasted.planes is not out:
             out.copy_from(only.pasted.planes)
+        if only.pasted.touching is None and all(isinstance(share, Box) for _, share in only.pasted.shares):
+            return _cover(only.pasted, out, out_coverage)
         finite = np.isfinite(out.image)
         # Where there is a value, there is an image.
         if only.pasted.touching is None:
@@ -111,6 +113,20 @@ def compute_block(
         return _tally([only], [finite])
     shares = _combine(plan, found, excluded, out, out_coverage)
     return _tally(found, list(shares))
+
+
+def _cover(pasted: Pasted, planes: Planes, out_coverage: NDArray[np.uint16]) -> list[Tally]:
+    """Mark the values of images that have a rectangle each."""
+    tallies = []
+    boxes = [(index, share) for index, share in pasted.shares if isinstance(share, Box)]
+    if sum(box.area for _, box in boxes) < out_coverage.size:
+        out_coverage[...] = 0
+    for index, box in boxes:
+        rows, columns = box.y.slice_within(planes.box.y), box.x.slice_within(planes.box.x)
+        n_pixels = kernels.mark_values(planes.image[rows, columns], out_coverage[rows, columns])
+        if n_pixels:
+            tallies.append(Tally(index, n_pixels, float(n_pixels)))
+    return tallies
 
 
 def contribute(

@@ -17,10 +17,10 @@ from astropy.time import Time
 from numpy.typing import NDArray
 
 from lsst.images import Box, Image
-from lsst.resources import ResourcePath, ResourcePathExpression
+from lsst.resources import ResourcePath
 
 from ..container.tiled_fits import TileChunk, compress_tiles, write_tiled_fits
-from ..errors import OutputError, RequestError
+from ..errors import OutputError
 from ..geometry import TargetGrid
 from ..version import __version__
 from ._planes import PixelForm, Planes, to_masked
@@ -102,7 +102,7 @@ def make_header(rules: MosaicRules, n_inputs: int) -> astropy.io.fits.Header:
 
 
 def put_file(
-    uri: ResourcePathExpression,
+    target: ResourcePath,
     chunks: Sequence[TileChunk],
     grid: TargetGrid,
     form: PixelForm,
@@ -111,12 +111,12 @@ def put_file(
     created: Time,
     *,
     overwrite: bool,
-) -> ResourcePath:
+) -> None:
     """Write the file of a mosaic: complete, or not at all.
 
     Parameters
     ----------
-    uri
+    target
         Where to write it.
     chunks
         Parts that together make the mosaic.
@@ -133,18 +133,12 @@ def put_file(
     overwrite
         Whether a file of that name may be replaced.
 
-    Returns
-    -------
-    uri
-        Where the file is now.
-
     Raises
     ------
     OutputError
         Raised if the file cannot be written, or exists and may not be
         replaced.
     """
-    target = check_target(uri)
     corner = Box.factory[grid.bbox.y.start : grid.bbox.y.start + 1, grid.bbox.x.start : grid.bbox.x.start + 1]
     first = form.allocate(corner)
     first.fill_blank(form)
@@ -167,31 +161,6 @@ def put_file(
         _put(target, write, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
-    return target
-
-
-def check_target(uri: ResourcePathExpression) -> ResourcePath:
-    """Return the place of a FITS file, or raise.
-
-    Parameters
-    ----------
-    uri
-        Place.
-
-    Returns
-    -------
-    target
-        The same, absolute.
-
-    Raises
-    ------
-    RequestError
-        Raised if the name does not end in ``.fits``.
-    """
-    target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
-    if target.getExtension() != ".fits":
-        raise RequestError(f"Mosaics are written as '.fits' files, not as {target.basename()!r}.")
-    return target
 
 
 def _put(target: ResourcePath, write: Callable[[IO[bytes]], None], *, overwrite: bool) -> None:

@@ -22,7 +22,7 @@ from ..errors import InputDataError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
 from ._background import add_moments, solve_backgrounds, sum_block
 from ._compute import Pixels, Tally, compute_block
-from ._file import compress_planes, put_file
+from ._output import check_target, encode, put_mosaic
 from ._plan import BLOCK, Plan, split_box
 from ._planes import Planes, find_form, to_masked, to_planes
 from .rules import BackgroundMatch, Combine, MosaicRules
@@ -57,31 +57,32 @@ class Mosaic:
     def write(
         self, uri: ResourcePathExpression, *, overwrite: bool = False, created: Time | None = None
     ) -> ResourcePath:
-        """Write the mosaic as a FITS file, as `write_mosaic` does.
+        """Write the mosaic as a FITS file or a Zarr group, as `write_mosaic` does.
 
         Parameters
         ----------
         uri
             Where to write it: a local path or a URI that `lsst.resources` can
-            write to, ending in ``.fits``.
+            write to, ending in ``.fits`` or ``.zarr``.
         overwrite
-            Whether a file of that name may be replaced.
+            Whether an output of that name may be replaced.
         created
-            Time that the file says it was written at; now if `None`.
+            Time that the output says it was written at; now if `None`.
 
         Returns
         -------
         uri
-            Where the file is now.
+            Where it is now.
 
         Raises
         ------
         RequestError
-            Raised if the name does not end in ``.fits``.
+            Raised if the name ends in neither, or the package ``zarr`` is
+            needed and not installed.
         OutputError
-            Raised if the file cannot be written, or exists and may not be
-            replaced.
+            Raised if it cannot be written, or exists and may not be replaced.
         """
+        target, storage = check_target(uri)
         form = find_form([self.masked_image])
         planes = to_planes(self.masked_image, self.grid.bbox, form)
         corner = self.grid.bbox.start
@@ -89,9 +90,13 @@ class Mosaic:
         for block in split_box(self.grid.bbox, BLOCK):
             rows = slice(block.y.start - corner.y, block.y.stop - corner.y)
             columns = slice(block.x.start - corner.x, block.x.stop - corner.x)
-            chunks.append(compress_planes(planes.part(block), self.coverage.array[rows, columns], form))
+            part = self.coverage.array[rows, columns]
+            chunks.append(encode(planes.part(block), part, form, storage=storage))
         time = Time.now() if created is None else created
-        return put_file(uri, chunks, self.grid, form, self.rules, self.inputs, time, overwrite=overwrite)
+        put_mosaic(
+            target, storage, chunks, self.grid, form, self.rules, self.inputs, time, overwrite=overwrite
+        )
+        return target
 
 
 def make_mosaic(
@@ -160,7 +165,8 @@ def make_mosaic(
     def work(block: Box) -> list[Tally]:
         return fill_block(plan, block, pixels, out, coverage)
 
-    tallies = [tally for found in _in_threads(work, blocks, threads) for tally in found]
+    parts = list(plan.split(grid.bbox))
+    tallies = [tally for found in _in_threads(work, parts, threads) for tally in found]
     inputs = make_table(plan, [""] * len(images), tallies)
     return assemble_mosaic(plan, out, coverage, inputs)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lsst.images import Box
 
 from .._kernels import mosaic_combine_nb as kernels
+from ._inner import clear_lost, find_inner_boxes
 from ._planes import NO_DATA, PixelForm, Planes
 from .rules import MosaicRules, Overlap
 
@@ -113,79 +114,32 @@ def paste(
 
 def _paste_inner(parts: Sequence[Part], form: PixelForm, out: Planes) -> Pasted:
     """Copy from the one image whose inner region holds the pixel."""
-    shares: list[tuple[int, Share]] = []
+    boxes, wholes = [part.planes.box for part in parts], [part.bbox for part in parts]
+    kept: list[tuple[Part, Share]] = []
     n_kept = 0
     for number, part in enumerate(parts):
+        inner = find_inner_boxes(number, boxes, wholes)
+        if inner is not None:
+            n_kept += sum(box.area for box in inner)
+            kept.extend((part, box) for box in inner)
+            continue
         keep = np.ones(part.planes.image.shape, np.bool_)
-        for other_number, other in enumerate(parts):
-            if other_number != number:
-                _give_up(keep, part, other, is_before=other_number < number)
-        kept = int(np.count_nonzero(keep))
-        n_kept += kept
-        box = _find_rectangle(keep, part.planes.box, kept)
-        if box is not None:
-            shares.append((part.index, box))
-        elif kept:
-            whole = np.zeros(out.image.shape, np.bool_)
-            _slice(whole, out.box, part.planes.box)[...] = keep
-            shares.append((part.index, whole))
+        for other, (theirs, whole) in enumerate(zip(boxes, wholes, strict=True)):
+            if other != number:
+                clear_lost(keep, boxes[number], part.bbox, theirs, whole, is_before=other < number)
+        n_kept += int(np.count_nonzero(keep))
+        pixels = np.zeros(out.image.shape, np.bool_)
+        _slice(pixels, out.box, boxes[number])[...] = keep
+        kept.append((part, pixels))
     if n_kept < out.image.size:
         out.fill_blank(form)
-    planes = {part.index: part.planes for part in parts}
-    for index, share in shares:
+    for part, share in kept:
         # A copy of a rectangle is many times as fast as that of some pixels.
         if isinstance(share, Box):
-            out.copy_from(planes[index].part(share))
+            out.copy_from(part.planes.part(share))
         else:
-            out.copy_from(planes[index], _slice(share, out.box, planes[index].box))
-    return Pasted(out, None, tuple(shares))
-
-
-def _find_rectangle(keep: NDArray[np.bool_], box: Box, n_kept: int) -> Box | None:
-    """Return the box of the pixels that are kept, if they are a rectangle."""
-    rows, columns = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
-    if n_kept == 0 or n_kept != (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1):
-        return None
-    y, x = box.start
-    return Box.factory[
-        y + int(rows[0]) : y + int(rows[-1]) + 1, x + int(columns[0]) : x + int(columns[-1]) + 1
-    ]
-
-
-def _give_up(keep: NDArray[np.bool_], part: Part, other: Part, *, is_before: bool) -> None:
-    """Clear the pixels that belong to another image.
-
-    They are those where its power, the distance to its centre squared less
-    that of its corners, is smaller.  On the edge of an image along one axis
-    that axis gives nothing to its power, and less than nothing to that of an
-    image around it: so the border between two images, a straight line, lies
-    in their overlap, half way between the centres of images of one size.
-    Twice the coordinates are integers, so nothing is rounded.
-    """
-    box, theirs = part.planes.box, other.planes.box
-    y0, y1 = max(box.y.start, theirs.y.start), min(box.y.stop, theirs.y.stop)
-    x0, x1 = max(box.x.start, theirs.x.start), min(box.x.stop, theirs.x.stop)
-    if y0 >= y1 or x0 >= x1:
-        return
-    y, x = np.arange(y0, y1), np.arange(x0, x1)
-    along_y = _power(y, other.bbox.y.start, other.bbox.y.stop) - _power(
-        y, part.bbox.y.start, part.bbox.y.stop
-    )
-    along_x = _power(x, other.bbox.x.start, other.bbox.x.stop) - _power(
-        x, part.bbox.x.start, part.bbox.x.stop
-    )
-    limit = -along_y[:, None]
-    if (along_y == along_y[0]).all():
-        limit = limit[:1]  # The border is upright, as between neighbours in a row.
-    loses = along_x <= limit if is_before else along_x < limit
-    keep[y0 - box.y.start : y1 - box.y.start, x0 - box.x.start : x1 - box.x.start] &= ~loses
-
-
-def _power(positions: NDArray[Any], start: int, stop: int) -> NDArray[np.int64]:
-    """Return the part of the power of an image that one axis gives."""
-    twice = 2 * positions.astype(np.int64) - (start + stop - 1)
-    power: NDArray[np.int64] = twice * twice - (stop - start) ** 2
-    return power
+            out.copy_from(part.planes, _slice(share, out.box, part.planes.box))
+    return Pasted(out, None, tuple((part.index, share) for part, share in kept))
 
 
 def _paste_ordered(parts: Sequence[Part], rules: MosaicRules, form: PixelForm, out: Planes) -> Pasted:

@@ -31,11 +31,15 @@ from .rules import MosaicRules, Overlap
 BLOCK = 512
 """Rows and columns of pixels that are computed together."""
 
+# Rows of a strip of pixels that are copied: its work hides that of finding its images.
+_STRIP = 512
 _NODE_STEP = 32
 # Beyond the reach of the kernel: the resampler's own margin and what the
 # mapping may bend between two nodes.
 _MARGIN = 4
 _LARGEST_CIRCLE = 0.5  # radians; a circle around the edge of a larger image may miss part of it
+
+_COPIES = {Overlap.INNER, Overlap.FIRST, Overlap.LAST}
 
 
 class Source(Protocol):
@@ -118,6 +122,19 @@ class Plan:
         others = [self.sources[index] for index in indices.tolist()]
         circles = [find_circle(source.sky_projection, source.bbox) for source in others]
         return indices, np.array([c for c, _ in circles]).reshape(-1, 3), np.array([r for _, r in circles])
+
+    def split(self, box: Box) -> Iterator[Box]:
+        """Divide a box into what is computed together.
+
+        What is copied pixel by pixel does not depend on the blocks: long rows
+        are faster.
+        """
+        is_copied = self.rules.overlap in _COPIES and not self.form.octets(self.rules.exclude_planes).any()
+        if is_copied and not np.isin(self._circles[0], self.find_near(box)).any():
+            for y in range(box.y.start, box.y.stop, _STRIP):
+                yield Box.factory[y : min(y + _STRIP, box.y.stop), box.x.start : box.x.stop]
+        else:
+            yield from split_box(box, BLOCK)
 
     def find_near(self, box: Box) -> list[int]:
         """Return the images that may overlap a box of the mosaic."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PixelForm", "Planes", "find_form", "to_masked", "to_planes")
+__all__ = ("PixelForm", "Planes", "find_form", "to_masked", "to_planes", "write_projection")
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsst.images import YX, Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
+from lsst.images.json import JsonOutputArchive
 
 from ..errors import InconsistentUnitsError, RequestError, UnsupportedProductError
 
@@ -185,25 +186,28 @@ def to_planes(image: Image | MaskedImage, box: Box, form: PixelForm) -> Planes:
         Views where nothing needs to be converted.  An image without variance
         gets NaN.
     """
-    if image.bbox != box:
-        image = image[box]
+    here = (box.y.slice_within(image.bbox.y), box.x.slice_within(image.bbox.x))
     if isinstance(image, Image):
-        variance = np.broadcast_to(np.array(np.nan, form.variance_dtype), image.array.shape)
-        mask = np.zeros((*image.array.shape, form.schema.mask_size), np.uint8)
-        return Planes(box, image.array.astype(form.dtype, copy=False), variance, mask)
+        values = image.array[here]
+        variance = np.broadcast_to(np.array(np.nan, form.variance_dtype), values.shape)
+        mask = np.zeros((*values.shape, form.schema.mask_size), np.uint8)
+        return Planes(box, values.astype(form.dtype, copy=False), variance, mask)
     return Planes(
         box,
-        image.image.array.astype(form.dtype, copy=False),
-        image.variance.array.astype(form.variance_dtype, copy=False),
-        _convert_mask(image.mask, form.schema),
+        image.image.array[here].astype(form.dtype, copy=False),
+        image.variance.array[here].astype(form.variance_dtype, copy=False),
+        _convert_mask(image.mask, box, form.schema),
     )
 
 
-def _convert_mask(mask: Mask, schema: MaskSchema) -> NDArray[np.uint8]:
-    """Return the octets of a mask in another schema."""
-    if mask.schema == schema:
-        octets: NDArray[np.uint8] = mask.array
+def _convert_mask(mask: Mask, box: Box, schema: MaskSchema) -> NDArray[np.uint8]:
+    """Return the octets of part of a mask in another schema."""
+    if mask.schema is schema or mask.schema == schema:
+        octets: NDArray[np.uint8] = mask.array[
+            box.y.slice_within(mask.bbox.y), box.x.slice_within(mask.bbox.x)
+        ]
         return octets
+    mask = mask[box]
     out = np.zeros((*mask.array.shape[:2], schema.mask_size), np.uint8)
     for plane in mask.schema:
         if plane is not None:
@@ -246,3 +250,20 @@ def to_masked(planes: Planes, form: PixelForm, sky_projection: SkyProjection[Any
         ),
         sky_projection=sky_projection,
     )
+
+
+def write_projection(projection: SkyProjection[Any]) -> str:
+    """Return a projection as JSON.
+
+    Parameters
+    ----------
+    projection
+        Projection.
+
+    Returns
+    -------
+    text
+        JSON; equal projections give equal texts.
+    """
+    text: str = projection.serialize(JsonOutputArchive()).model_dump_json()
+    return text

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from ..geometry import StencilLike, TargetGrid
 from ..repository import ButlerLike
 from ..version import __version__
 from ._background import solve_backgrounds
-from ._file import check_target, compress_planes, put_file
 from ._mosaic import check_size, make_table
+from ._output import Storage, check_target, encode, exists, put_mosaic
 from ._plan import BLOCK, Plan
 from ._preview import find_preview_factor, make_preview
 from ._spool import Spool, SpooledTile, pack_tile
@@ -95,8 +96,9 @@ def write_mosaic(
         `find_mosaic_grid` finds them.
     uri
         Where to write it: a local path or a URI that `lsst.resources` can
-        write to, ending in ``.fits``.  For a remote one the hidden folder is
-        in the system's temporary one.  There must be no such file yet.
+        write to, ending in ``.fits`` or ``.zarr``.  For a remote one the
+        hidden folder is in the system's temporary one.  There must be nothing
+        of that name yet.
     rules
         How the images become one; the defaults of `MosaicRules` if `None`.
     tile_size
@@ -119,8 +121,9 @@ def write_mosaic(
         Raised if the file exists or cannot be written, or if the hidden
         folder is that of another mosaic.
     RequestError
-        Raised if the name does not end in ``.fits``, or ``tile_size`` is not
-        a multiple of 512; and as by `fetch_mosaic`.
+        Raised if the name ends in neither, ``tile_size`` is not a multiple of
+        512, or the package ``zarr`` is needed and not installed; and as by
+        `fetch_mosaic`.
     NoCoverageError
         Raised if no dataset overlaps the grid.
     RequestTooLargeError
@@ -134,45 +137,51 @@ def write_mosaic(
 
     Notes
     -----
-    The file has the planes ``IMAGE``, ``MASK``, ``VARIANCE`` and ``COVERAGE``
-    in losslessly compressed tiles of 256 by 256 pixels, and the table
-    ``INPUTS``.  `lsst.images`, the readers of this library and astropy read
-    it whole or in part.
+    A FITS file has the planes ``IMAGE``, ``MASK``, ``VARIANCE`` and
+    ``COVERAGE`` in losslessly compressed tiles of 256 by 256 pixels, and the
+    table ``INPUTS``.  `lsst.images`, the readers of this library and astropy
+    read it whole or in part.
+
+    A Zarr group (format 3) has arrays of the same names in small letters, in
+    chunks of 512 by 512 pixels; a mask is one integer per pixel.  The group
+    ``inputs`` has one array per column.  Units, mask planes, the first pixel
+    ``yx0``, the WCS as FITS cards and the rules are attributes.
     """
     refs = list(refs)
-    target = check_target(uri)
+    target, storage = check_target(uri)
     if tile_size < BLOCK or tile_size % BLOCK:
         raise RequestError(f"Tiles have a multiple of {BLOCK} rows and columns, not {tile_size}.")
     if isinstance(grid, TargetGrid):
         check_size(grid, _MAX_PIXELS)
-    if target.exists():
+    if exists(target):
         raise OutputError(f"{target} exists; it is not replaced by a mosaic.")
     plan = plan_datasets(butler, refs, grid, rules or MosaicRules())
     check_size(plan.grid, _MAX_PIXELS)
     request = MosaicRequest.from_plan(plan)
-    digest = _find_digest(request, refs)
+    digest = _find_digest(request, refs, storage)
     with Spool(_find_folder(target, digest), digest) as spool:
         plan = _with_backgrounds(butler, plan, refs, tile_size, executor, spool)
         jobs = list(list_jobs(plan, refs, tile_size))
         left = [job for job in jobs if not spool.has(job.tile)]
-        for _, content in run_jobs(butler, request, left, _make_tile, executor, "Writing a mosaic"):
+        work = partial(_make_tile, storage=storage)
+        for _, content in run_jobs(butler, request, left, work, executor, "Writing a mosaic"):
             spool.add(content)
         tiles = spool.open_tiles([job.tile for job in jobs])
         inputs = make_table(
             plan, [ref.id.hex for ref in refs], (tally for tile in tiles for tally in tile.tallies)
         )
         time = Time.now() if created is None else created
-        put_file(target, tiles, plan.grid, plan.form, plan.rules, inputs, time, overwrite=False)
+        put_mosaic(target, storage, tiles, plan.grid, plan.form, plan.rules, inputs, time)
         preview = _join_previews(plan.grid.bbox, tiles)
         spool.remove()
     factor = find_preview_factor(plan.grid.bbox.shape)
     return WrittenMosaic(target, plan.grid, inputs, preview, factor)
 
 
-def _make_tile(butler: ButlerLike, request: MosaicRequest, job: TileJob) -> bytes:
+def _make_tile(butler: ButlerLike, request: MosaicRequest, job: TileJob, *, storage: Storage) -> bytes:
     """Read, compute and compress one tile."""
     tile = compute_tile(butler, request, job)
-    chunk = compress_planes(tile.planes, tile.coverage, request.form)
+    chunk = encode(tile.planes, tile.coverage, request.form, storage=storage)
     preview = make_preview(tile.planes.image, find_preview_factor(request.bbox.shape))
     return pack_tile(chunk, tile.tallies, preview)
 
@@ -196,11 +205,12 @@ def _with_backgrounds(
     return dataclasses.replace(plan, backgrounds=backgrounds)
 
 
-def _find_digest(request: MosaicRequest, refs: Sequence[DatasetRef]) -> str:
+def _find_digest(request: MosaicRequest, refs: Sequence[DatasetRef], storage: Storage) -> str:
     """Return what is the same for the same pixels only."""
     digest = hashlib.blake2b(digest_size=16)
     datasets = [f"{ref.datasetType.name} {ref.id.hex}" for ref in refs]
-    for part in (__version__, request.projection, repr(request.bbox), repr(request.rules), *datasets):
+    numbers = (repr(request.bbox), repr(request.rules))
+    for part in (__version__, storage.value, request.projection, *numbers, *datasets):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
 

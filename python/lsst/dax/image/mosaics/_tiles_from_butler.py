@@ -10,15 +10,14 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.progress import Progress
-from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection, SkyProjectionSerializationModel
-from lsst.images.json import JsonInputArchive, JsonOutputArchive
+from lsst.images import Box, Image, Mask, MaskedImage, SkyProjectionSerializationModel
+from lsst.images.json import JsonInputArchive
 
 from ..errors import UnsupportedProductError, internal_errors_reported
 from ..geometry import StencilLike, TargetGrid
@@ -27,7 +26,7 @@ from ._background import Moments, add_moments, sum_block
 from ._compute import Tally
 from ._mosaic import check_plan, fill_block
 from ._plan import BLOCK, Plan, split_box
-from ._planes import PixelForm, Planes, find_form
+from ._planes import PixelForm, Planes, find_form, write_projection
 from .grid import find_mosaic_grid
 from .rules import MosaicRules, Overlap
 
@@ -89,23 +88,6 @@ class TileResult:
 
     tallies: list[Tally]
     """What each dataset gave, block by block."""
-
-
-def write_projection(projection: SkyProjection[Any]) -> str:
-    """Return a projection as JSON.
-
-    Parameters
-    ----------
-    projection
-        Projection.
-
-    Returns
-    -------
-    text
-        JSON; equal projections give equal texts.
-    """
-    text: str = projection.serialize(JsonOutputArchive()).model_dump_json()
-    return text
 
 
 def plan_datasets(
@@ -198,7 +180,7 @@ def compute_tile(butler: ButlerLike, request: MosaicRequest, job: TileJob) -> Ti
         coverage = np.empty(tuple(job.tile.shape), np.uint16)
         tallies = [
             dataclasses.replace(tally, index=job.indices[tally.index])
-            for block in blocks
+            for block in plan.split(job.tile)
             for tally in fill_block(plan, block, pixels, planes, coverage)
         ]
         return TileResult(planes, coverage, tallies)
