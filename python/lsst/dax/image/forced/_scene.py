@@ -1,8 +1,8 @@
-"""One image with all that is needed to measure on it."""
+"""One image, or a part of it, with all that is needed to measure on it."""
 
 from __future__ import annotations
 
-__all__ = ("Scene", "measure_targets")
+__all__ = ("Scene", "Setup", "find_reach", "measure_rows")
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from lsst.images import MaskedImage, SkyProjection
+from lsst.images import MaskedImage, MaskSchema
 
 from .._kernels import flux_shape_nb as nb
-from ..flags import FLAGS
 from ..geometry import locate_positions
-from ..psfs import PsfEvaluator, PsfStamps
-from .aperture_flux import measure_apertures
+from ..psfs import PsfStamps
+from .aperture_flux import MAX_SINC_RADIUS, measure_apertures, sinc_reach
 from .background import measure_local_background
+from .components import ImageComponents
 from .options import ForcedOptions
-from .pixels import Pixels
+from .pixels import Pixels, extract_pixels
 from .psf_flux import Background, PsfFluxes, fit_psf_flux
 from .schema import PIXEL_PLANES, name_aperture
 from .targets import Targets
@@ -37,110 +37,144 @@ _BACKGROUND_PLANES = ("BAD", "SATURATED", "NO_DATA")
 
 
 @dataclass(frozen=True)
-class Scene:
-    """An image, its PSF and how to measure."""
+class Setup:
+    """A whole image without its pixels, and how to measure on it."""
 
-    image: MaskedImage
-    sky_projection: SkyProjection[Any]
-    pixels: Pixels
-    evaluator: PsfEvaluator
+    components: ImageComponents
     options: ForcedOptions
 
     @cached_property
     def stamp_shape(self) -> tuple[int, int]:
         """Rows and columns of the pictures of the PSF."""
         size = self.options.stamp_size
-        return self.evaluator.stamp_shape if size is None else (size, size)
+        return self.components.evaluator.stamp_shape if size is None else (size, size)
 
     @cached_property
     def pixel_scale_arcsec(self) -> float:
         """Side of a pixel in the middle of the image."""
-        bbox = self.image.bbox
+        bbox = self.components.bbox
         x = bbox.x.center + np.array([0.0, 1.0, 0.0])
         y = bbox.y.center + np.array([0.0, 0.0, 1.0])
-        vectors = self.sky_projection.pixel_to_sky(x=x, y=y).icrs.cartesian.xyz.value
+        # Astropy's own coordinates would take as long as a small measurement.
+        to_sky = self.components.sky_projection.pixel_to_sky_transform
+        lon, lat = to_sky.apply_forward(x=x, y=y)
+        vectors = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
         sides = vectors[:, 1:] - vectors[:, :1]
         area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))
         return float((np.sqrt(area) * u.rad).to_value(u.arcsec))
 
-    @cached_property
-    def for_background(self) -> Pixels:
-        """The pixels, without those that have no sky in them."""
-        schema = self.image.mask.schema
-        planes = [plane for plane in _BACKGROUND_PLANES if plane in schema.names]
-        drop = schema.bitmask(*planes).view(np.uint8) | self.pixels.drop
-        return replace(self.pixels, drop=drop)
-
     def draw(self, x: Floats, y: Floats) -> PsfStamps:
         """Draw the PSF at positions."""
-        return self.evaluator.stellar_images(
+        return self.components.evaluator.stellar_images(
             x, y, size=self.options.stamp_size, normalization=self.options.normalization
         )
 
     def locate(self, targets: Targets) -> tuple[Floats, Floats]:
         """Return where targets are in parent pixels; NaN where they are not."""
         x, y = np.full((2, len(targets)), np.nan)
-        found = locate_positions(self.sky_projection, targets.positions, bbox=self.image.bbox)
+        components = self.components
+        found = locate_positions(components.sky_projection, targets.positions, bbox=components.bbox)
         x[targets.is_known], y[targets.is_known] = found
         return x, y
 
     def is_near(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
         """Return whether the picture of a star at a position has pixels of the image."""
         height, width = self.stamp_shape
-        bbox = self.image.bbox
+        bbox = self.components.bbox
         in_x = (x > bbox.x.start - 1 - width // 2) & (x < bbox.x.stop + width // 2)
         in_y = (y > bbox.y.start - 1 - height // 2) & (y < bbox.y.stop + height // 2)
         return in_x & in_y
 
+    def make_scene(self, part: MaskedImage) -> Scene:
+        """Return the scene of the image, or of a part of it."""
+        return Scene(self, extract_pixels(part, bad_planes=self.options.bad_planes), part.mask.schema)
 
-def measure_targets(scene: Scene, values: Columns) -> None:
-    """Measure all targets one by one.
+
+@dataclass(frozen=True)
+class Scene:
+    """Pixels that hold all that is needed around some targets."""
+
+    setup: Setup
+    pixels: Pixels
+    schema: MaskSchema
+
+    @cached_property
+    def for_background(self) -> Pixels:
+        """The pixels, without those that have no sky in them."""
+        planes = [plane for plane in _BACKGROUND_PLANES if plane in self.schema.names]
+        drop = self.schema.bitmask(*planes).view(np.uint8) | self.pixels.drop
+        return replace(self.pixels, drop=drop)
+
+
+def measure_rows(scene: Scene, values: Columns, rows: NDArray[np.int64]) -> None:
+    """Measure targets one by one.
 
     Parameters
     ----------
     scene
-        Image, PSF and options.
+        Pixels around the targets.
     values
         Columns, in which those of the targets are filled, in the units of the
         image.
+    rows
+        Targets to measure.
     """
-    x, y = values["x"], values["y"]
-    is_placed = np.isfinite(x) & np.isfinite(y)
-    is_near = scene.is_near(x, y)
-    flags = values["flags"]
-    flags[~is_placed] |= FLAGS["BAD_POSITION"].value
-    flags[is_placed & ~is_near] |= FLAGS["NO_COVERAGE"].value
-    is_inside = np.zeros(x.shape, dtype=np.bool_)
-    if is_near.any():
-        bounds = getattr(scene.image, "bounds", scene.image.bbox)
-        is_inside[is_near] = bounds.contains(x=x[is_near], y=y[is_near])
-    flags[is_placed & ~is_inside] |= FLAGS["CENTER_OFF_IMAGE"].value
-    for part in _find_blocks(scene, x, y, is_near):
-        for name, array in _measure_block(scene, x[part], y[part]).items():
+    for part in _find_blocks(scene.setup, values["x"], values["y"], rows):
+        for name, array in _measure_block(scene, values["x"][part], values["y"][part]).items():
             values[name][part] = (values[name][part] | array) if name.endswith("flags") else array
 
 
-def _find_blocks(
-    scene: Scene, x: Floats, y: Floats, is_near: NDArray[np.bool_]
-) -> Iterator[NDArray[np.int64]]:
-    """Yield the targets that have pixels, so many at once as fit in memory."""
-    height, width = scene.stamp_shape
+def find_reach(setup: Setup, x: Floats, y: Floats) -> NDArray[np.int64]:
+    """Return how far from targets pixels count.
+
+    Parameters
+    ----------
+    setup
+        Image and options.
+    x, y
+        Positions in parent pixels.
+
+    Returns
+    -------
+    reach_px
+        Pixels on each side of the nearest one, shape ``(n,)``, so that a flux
+        on these alone is that on the whole image.
+    """
+    options = setup.options
+    fixed = [max(setup.stamp_shape) // 2 + 1.0]
+    for radius in options.radii:
+        if 0.0 < radius < np.inf:  # the others are refused by what measures
+            fixed += [radius + 1.0, sinc_reach(radius) if radius <= MAX_SINC_RADIUS else 0.0]
+    reach = np.full(x.size, np.ceil(max(fixed)) + 1.0)
+    factor = options.footprint_scaling
+    if options.background is Background.ANNULUS:
+        factor = max(factor, options.annulus[1])
+    for part in _find_blocks(setup, x, y, np.arange(x.size)):
+        moments = _find_moments(setup.draw(x[part], y[part]), x[part], y[part])
+        width = np.sqrt(np.maximum(moments[:, 0], moments[:, 1]))
+        around = np.ceil(factor * width) + 2.0
+        reach[part] = np.where(np.isfinite(around), np.maximum(reach[part], around), reach[part])
+    return reach.astype(np.int64)
+
+
+def _find_blocks(setup: Setup, x: Floats, y: Floats, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield some targets, so many at once as fit in memory."""
+    height, width = setup.stamp_shape
     size = max(16, _BLOCK_BYTES // (8 * height * width))
     # Neighbours on the image follow each other, so that its pixels stay in the
     # processor's cache.
-    indices = np.flatnonzero(is_near)
-    indices = indices[np.lexsort((x[indices], y[indices] // _STRIPE))]
+    indices = rows[np.lexsort((x[rows], y[rows] // _STRIPE))]
     for first in range(0, indices.size, size):
         yield indices[first : first + size]
 
 
 def _measure_block(scene: Scene, x: Floats, y: Floats) -> Columns:
     """Return the columns of some targets, in the units of the image."""
-    options = scene.options
-    stamps = scene.draw(x, y)
+    options = scene.setup.options
+    stamps = scene.setup.draw(x, y)
     moments = _find_moments(stamps, x, y)
     sigma = np.sqrt(np.sqrt(moments[:, 0] * moments[:, 1] - moments[:, 2] ** 2))
-    columns: Columns = {"psf_fwhm": _FWHM_PER_SIGMA * sigma * scene.pixel_scale_arcsec}
+    columns: Columns = {"psf_fwhm": _FWHM_PER_SIGMA * sigma * scene.setup.pixel_scale_arcsec}
     if options.background is Background.ANNULUS:
         inner, outer = options.annulus
         around = measure_local_background(
@@ -169,7 +203,7 @@ def _find_moments(stamps: PsfStamps, x: Floats, y: Floats) -> Floats:
 
 def _collect_planes(scene: Scene, x: Floats, y: Floats, moments: Floats) -> Columns:
     """Return whether mask planes are set around each target."""
-    pixels, schema = scene.pixels, scene.image.mask.schema
+    pixels, schema = scene.pixels, scene.schema
     around = np.empty((x.size, pixels.mask.shape[2]), dtype=np.uint8)
     center = np.empty_like(around)
     nb.collect_planes(
@@ -177,7 +211,7 @@ def _collect_planes(scene: Scene, x: Floats, y: Floats, moments: Floats) -> Colu
         x - pixels.x0,
         y - pixels.y0,
         moments,
-        scene.options.footprint_scaling,
+        scene.setup.options.footprint_scaling,
         around,
         center,
     )
@@ -192,7 +226,7 @@ def _collect_planes(scene: Scene, x: Floats, y: Floats, moments: Floats) -> Colu
 
 def _measure_apertures(scene: Scene, x: Floats, y: Floats, fluxes: PsfFluxes) -> Columns:
     """Return the columns of apertures."""
-    options = scene.options
+    options = scene.setup.options
     if not options.radii:
         return {}
     has_background = options.background is not Background.NONE

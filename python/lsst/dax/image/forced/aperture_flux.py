@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_SINC_RADIUS", "ApertureFluxes", "ApertureRule", "make_sinc_coefficients", "measure_apertures")
+__all__ = (
+    "MAX_SINC_RADIUS",
+    "ApertureFluxes",
+    "ApertureRule",
+    "make_sinc_coefficients",
+    "measure_apertures",
+    "sinc_reach",
+)
 
 import enum
 import math
@@ -142,6 +149,22 @@ def measure_apertures(
     )
 
 
+def sinc_reach(radius: float) -> int:
+    """Return how far from its centre the weights of an aperture reach.
+
+    Parameters
+    ----------
+    radius
+        Radius in pixels, positive.
+
+    Returns
+    -------
+    half_size
+        Pixels on each side, the central one included.
+    """
+    return int(2 ** max(3, math.ceil(math.log2(2.0 * radius))))
+
+
 def make_sinc_coefficients(radius: float, *, dx: Floats, dy: Floats) -> Floats:
     r"""Return the pixel weights that integrate a band-limited image over a circle.
 
@@ -165,7 +188,7 @@ def make_sinc_coefficients(radius: float, *, dx: Floats, dy: Floats) -> Floats:
     is even in both axes, so the sum over frequencies is one over cosines, and
     the phase of the centre is exact.
     """
-    half = 2 ** max(3, math.ceil(math.log2(2.0 * radius)))
+    half = sinc_reach(radius)
     size = 2 * half - 1
     frequency = np.arange(half) / size
     k = np.hypot(frequency[:, None], frequency)

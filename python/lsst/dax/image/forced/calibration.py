@@ -24,6 +24,7 @@ from lsst.images.fields import BaseField
 
 from ..errors import InconsistentUnitsError
 from ..flags import FLAGS
+from .components import ImageComponents
 
 type Floats = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class ABMagnitudes:
 
 
 def find_calibration(
-    image: MaskedImage,
+    image: MaskedImage | ImageComponents,
     *,
     x: Floats,
     y: Floats,
@@ -70,7 +71,7 @@ def find_calibration(
     Parameters
     ----------
     image
-        Image with a unit.  No pixel is read.
+        Image with a unit, or its components.  No pixel is read.
     x, y
         Positions in parent pixels, shape ``(n,)``; NaN where there is none.
     photometric_scaling
@@ -109,13 +110,16 @@ def find_calibration(
     return _check_factors(values * scaled.to(u.nJy), x, y, flag="NO_CALIBRATION")
 
 
-def correct_aperture(image: MaskedImage, name: str | None, *, x: Floats, y: Floats) -> Corrections:
+def correct_aperture(
+    image: MaskedImage | ImageComponents, name: str | None, *, x: Floats, y: Floats
+) -> Corrections:
     """Return the aperture corrections of one kind of flux at positions.
 
     Parameters
     ----------
     image
-        Image, with ``aperture_corrections`` if its kind has them.
+        Image, with ``aperture_corrections`` if its kind has them, or its
+        components.
     name
         Key of the correction, as ``base_PsfFlux_instFlux``; `None` for no
         correction.

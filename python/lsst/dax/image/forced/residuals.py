@@ -16,8 +16,8 @@ from lsst.images import Box, MaskedImage
 from lsst.images.psfs import PointSpreadFunction
 
 from ..errors import RequestError
-from ..psfs import PsfEvaluator, PsfNormalization, PsfTables, make_psf_evaluator
-from .measure import _find_psf
+from ..psfs import PsfEvaluator, PsfNormalization, PsfTables
+from .components import make_image_evaluator
 
 type Floats = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ def make_residual_stamps(
     MissingPsfError
         Raised if there is no point spread function.
     """
-    evaluator = psf if isinstance(psf, PsfEvaluator) else make_psf_evaluator(psf or _find_psf(image))
+    evaluator = make_image_evaluator(image, psf)
     size = evaluator.stamp_shape[0] if size is None else size
     if size < 1 or size % 2 == 0:
         raise RequestError(f"The side of a stamp is a positive odd number of pixels, not {size}.")

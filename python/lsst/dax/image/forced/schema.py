@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FAILED", "PIXEL_PLANES", "Column", "make_table", "measured_columns", "to_sdm")
+__all__ = ("FAILED", "PIXEL_PLANES", "Column", "image_columns", "make_table", "measured_columns", "to_sdm")
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Column:
     name: str
     """Name of the column."""
 
-    dtype: type
+    dtype: type | str
     """Type of its values."""
 
     unit: u.UnitBase | None
@@ -97,6 +97,24 @@ _JOINT = (
     Column("joint_blend_correlation", np.float64, None, "Largest correlation with another source"),
     Column("joint_n_neighbours", np.int64, None, "Number of sources that share pixels", 0),
 )
+_IMAGE = (
+    Column("visit", np.int64, None, "Number of the visit; -1 where there is none", -1),
+    Column("detector", np.int32, None, "Number of the detector; -1 where there is none", -1),
+    Column("band", "U16", None, "Band of the image", ""),
+    Column("mjd", np.float64, u.day, "Middle of the exposure, MJD in TAI"),
+    Column("exposure_time", np.float64, u.s, "Time that the shutter was open"),
+)
+
+
+def image_columns() -> tuple[Column, ...]:
+    """Return the columns that say which image it was.
+
+    Returns
+    -------
+    columns
+        Columns in their order.
+    """
+    return _IMAGE
 
 
 def measured_columns(*, radii: Iterable[float] = (), has_joint: bool = False) -> tuple[Column, ...]:
