@@ -46,6 +46,8 @@ ARROWS["cli"] = set(ARROWS)
 # The files of a product room that work through a Butler.
 BUTLER_FILES = {
     "_from_butler.py",
+    "coadds/_grid_from_butler.py",
+    "coadds/_inputs_from_butler.py",
     "cutouts/_stamps_from_butler.py",
     "cutouts/factory.py",
     "mosaics/_stream_from_butler.py",

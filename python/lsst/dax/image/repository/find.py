@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("find_by_uuid", "find_calibration", "find_dataset", "find_datasets", "find_exposures")
+__all__ = (
+    "find_by_uuid",
+    "find_calibration",
+    "find_dataset",
+    "find_datasets",
+    "find_exposures",
+    "find_sky_maps",
+)
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -220,6 +227,22 @@ def find_exposures(butler: FindsDatasets, *, instrument: str, visit: int) -> lis
             "visit_definition", data_id={"instrument": instrument, "visit": visit}, explain=False
         )
     return sorted({int(record.dataId["exposure"]) for record in records})
+
+
+def find_sky_maps(butler: FindsDatasets) -> list[str]:
+    """Return the names of the sky maps of a repository.
+
+    Parameters
+    ----------
+    butler
+        Butler to ask.
+
+    Returns
+    -------
+    names
+        Values of the dimension ``skymap``, sorted.
+    """
+    return sorted(str(record.name) for record in butler.query_dimension_records("skymap", explain=False))
 
 
 def find_calibration(
