@@ -6,5 +6,6 @@ coverage; `ResampledPsf` is the PSF of the result.
 
 from .coordinates import *
 from .kernels import *
+from .local_maps import *
 from .psf import *
 from .resample import *

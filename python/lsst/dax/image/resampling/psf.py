@@ -15,8 +15,8 @@ from lsst.images.psfs import PointSpreadFunction
 
 from ..errors import NoCoverageError
 from ..geometry import TargetGrid
-from ._pixel_map import PixelMap
 from .kernels import PROFILE_PLACES, Kernel, find_weights, make_profile
+from .local_maps import find_local_maps
 from .resample import STRETCH_SCALE
 
 type Stamp = NDArray[np.float64]
@@ -53,7 +53,7 @@ class ResampledPsf(PointSpreadFunction):
         kernel: Kernel = Kernel.LANCZOS3,
     ) -> None:
         self._psf = psf
-        self._map = PixelMap(grid.sky_projection, source_projection)
+        self._source_projection = source_projection
         self._grid = grid
         self._kernel = kernel
         matrix = self._find_local_map(x=grid.bbox.x.center, y=grid.bbox.y.center)[1]
@@ -89,13 +89,14 @@ class ResampledPsf(PointSpreadFunction):
 
     def _find_local_map(self, *, x: float, y: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the source position of a target position, and the derivatives there."""
-        steps = np.array([0.0, 0.5, -0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 0.5, -0.5])
-        found = self._map.evaluate(x + steps[0], y + steps[1])
-        if not np.isfinite(found).all():
+        maps = find_local_maps(
+            self._source_projection, self._grid.sky_projection, x=np.array([x]), y=np.array([y])
+        )
+        if not (np.isfinite(maps.positions).all() and np.isfinite(maps.matrices).all()):
             raise NoCoverageError(
                 f"The target position ({x}, {y}) of the grid {self._grid.bbox} has no position in the source."
             )
-        return found[:, 0], np.stack([found[:, 1] - found[:, 2], found[:, 3] - found[:, 4]], axis=1)
+        return maps.positions[0], maps.matrices[0]
 
     def _resample(self, x: float, y: float, bbox: Box, x0: float, y0: float) -> Stamp:
         """Return the PSF at a position, on pixels of a box, with its centre at (x0, y0)."""
