@@ -41,6 +41,8 @@ ARROWS["cutouts"] = {*SCIENCE, "container"}
 ARROWS["recreation"] = {*SCIENCE, "container"}
 # A mosaic is written tile by tile, through the writer of large files.
 ARROWS["mosaics"] = {*SCIENCE, "container"}
+# A coadd is written with the writer of images.
+ARROWS["coadds"] = {*SCIENCE, "container"}
 ARROWS["cli"] = set(ARROWS)
 
 # The files of a product room that work through a Butler.
@@ -48,6 +50,7 @@ BUTLER_FILES = {
     "_from_butler.py",
     "coadds/_grid_from_butler.py",
     "coadds/_inputs_from_butler.py",
+    "coadds/_tiles_from_butler.py",
     "cutouts/_stamps_from_butler.py",
     "cutouts/factory.py",
     "mosaics/_stream_from_butler.py",
