@@ -2,6 +2,7 @@
 
 from ._ast_rules import *
 from ._counts import *
+from .component_archive import *
 from .header import *
 from .image_file import *
 from .layout import *

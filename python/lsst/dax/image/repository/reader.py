@@ -40,7 +40,8 @@ from ..errors import InputDataError, MissingPsfError, UnsupportedProductError
 from .fetch import fetch_dataset, fetch_uri, name_dataset
 from .protocol import LocatesDatasets, ReadsDatasets
 
-_UNREADABLE = (ArchiveReadError, OSError, ValueError, LookupError, TypeError, AttributeError)
+UNREADABLE = (ArchiveReadError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What the reader of `lsst.images` raises on a damaged file."""
 
 _ALWAYS_ON_SKY = (VisitImage, CellCoadd)
 """Types that are not without a sky projection, unless the file is damaged."""
@@ -94,6 +95,31 @@ class DatasetReader:
         if container is None and _is_fits(uri):
             # astropy makes as many axes as a damaged header says.
             check_primary_counts(uri)
+
+    @property
+    def butler(self) -> ReadsDatasets:
+        """The Butler to read through."""
+        return self._butler
+
+    @property
+    def ref(self) -> DatasetRef:
+        """The dataset, or that of the component."""
+        return self._parent
+
+    @property
+    def uri(self) -> ResourcePath:
+        """File of the dataset."""
+        return self._uri
+
+    @property
+    def container(self) -> ContainerReader | None:
+        """Reader of the file; `None` where the Butler reads."""
+        return self._container
+
+    @property
+    def component_names(self) -> frozenset[str]:
+        """Names of the components that the dataset's type has."""
+        return frozenset(self._parent.datasetType.storageClass.allComponents())
 
     @property
     def is_single_plane(self) -> bool:
@@ -293,7 +319,7 @@ class DatasetReader:
             # that the same PSF cannot be read twice.
             with open_archive(self._uri) as archive:
                 return archive.get_component("psf")
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise InputDataError(
                 f"The PSF of {name_dataset(self._parent)} cannot be read: {type(error).__name__}: {error}"
             ) from error
@@ -401,7 +427,7 @@ def read_metadata(uri: ResourcePath) -> dict[str, Any]:
             check_primary_counts(uri)
         with open_archive(uri) as archive:
             return dict(archive.metadata)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputDataError(
             f"{uri} is not a file of lsst.images: {type(error).__name__}: {error}"
         ) from error

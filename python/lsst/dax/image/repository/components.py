@@ -1,0 +1,150 @@
+"""Read what is known of a whole image besides its pixels."""
+
+from __future__ import annotations
+
+__all__ = ("StoredComponents", "read_components")
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import astropy.units as u
+import pydantic
+from astropy.time import Time
+
+from lsst.images import Bounds
+from lsst.images.fields import BaseField
+from lsst.images.fits import FitsInputArchive
+from lsst.images.psfs import PointSpreadFunction
+from lsst.images.serialization import ArchiveTree, InputArchive
+
+from ..container import ContainerArchive, check_primary_counts, parse_components
+from ..errors import DaxImageError, InputDataError, MissingPsfError, UnsupportedProductError
+from ..psfs import PsfEvaluator, PsfTables, make_psf_evaluator, read_psf_tables
+from .fetch import fetch_dataset, name_dataset
+from .reader import UNREADABLE, DatasetReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredComponents:
+    """Components of one dataset; what its type has not is empty."""
+
+    evaluator: PsfEvaluator
+    """The point spread function."""
+
+    unit: u.UnitBase | None = None
+    bounds: Bounds | None = None
+    """Where the image is valid; its whole box if `None`."""
+
+    photometric_scaling: BaseField | None = None
+    aperture_corrections: Mapping[str, Any] = field(default_factory=dict)
+
+    begin: Time | None = None
+    """Begin of the exposure."""
+
+    end: Time | None = None
+    """End of the exposure."""
+
+    exposure_time: u.Quantity | None = None
+
+
+def read_components(reader: DatasetReader) -> StoredComponents:
+    """Read the components of a dataset that fluxes need, and no pixels.
+
+    Parameters
+    ----------
+    reader
+        Reader of the dataset.
+
+    Returns
+    -------
+    components
+        The components.
+
+    Raises
+    ------
+    MissingPsfError
+        Raised if the dataset has no point spread function.
+    InputDataError
+        Raised if the stored file is unusable.
+
+    Notes
+    -----
+    The point spread function is read from its archived tables, without the
+    package that fitted it.  The components of visit and difference images are
+    parsed once from what was read when the file was opened.
+    """
+    if "psf" not in reader.component_names:
+        raise MissingPsfError(f"{name_dataset(reader.ref)} has no PSF.")
+    try:
+        if reader.container is None:
+            return _fetch_components(reader)
+        tree: Any = parse_components(reader.container.layout)
+        if tree is not None:
+            archive = ContainerArchive(reader.container.source, reader.container.layout)
+            return _from_tree(reader, tree, archive)
+        with ExitStack() as stack:
+            check_primary_counts(reader.uri)
+            opened, tree, _ = stack.enter_context(FitsInputArchive.open_tree(reader.uri, partial=True))
+            return _from_tree(reader, tree, opened)
+    except DaxImageError:
+        raise
+    except (pydantic.ValidationError, *UNREADABLE) as error:
+        raise InputDataError(
+            f"The components of {name_dataset(reader.ref)} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _from_tree(reader: DatasetReader, tree: Any, archive: InputArchive[Any]) -> StoredComponents:
+    """Make the components of a tree and its archive."""
+    info = getattr(tree, "obs_info", None)
+    scaling = getattr(tree, "photometric_scaling", None)
+    corrections = getattr(tree, "aperture_corrections", None)
+    bounds = getattr(tree, "bounds", None)
+    container = reader.container
+    return StoredComponents(
+        evaluator=make_psf_evaluator(_read_psf(reader, tree.psf, archive)),
+        unit=None if container is None else container.layout.tree.unit("image"),
+        bounds=None if bounds is None else bounds.deserialize(),
+        photometric_scaling=None if scaling is None else scaling.deserialize(archive),
+        aperture_corrections={} if corrections is None else corrections.deserialize(archive),
+        **_describe(info),
+    )
+
+
+def _read_psf(
+    reader: DatasetReader, tree: ArchiveTree, archive: InputArchive[Any]
+) -> PsfTables | PointSpreadFunction:
+    """Read the tables of a PSF; the model itself where it is not drawn from tables."""
+    try:
+        return read_psf_tables(tree, archive)
+    except UnsupportedProductError:
+        model: PointSpreadFunction = reader.read_psf()
+        return model
+
+
+def _fetch_components(reader: DatasetReader) -> StoredComponents:
+    """Fetch components through the Butler, one by one."""
+    names = reader.component_names
+
+    def fetch(name: str) -> Any:
+        return fetch_dataset(reader.butler, reader.ref.makeComponentRef(name)) if name in names else None
+
+    return StoredComponents(
+        evaluator=make_psf_evaluator(reader.read_psf()),
+        unit=fetch("unit"),
+        bounds=fetch("bounds"),
+        photometric_scaling=fetch("photometric_scaling"),
+        aperture_corrections=fetch("aperture_corrections") or {},
+        **_describe(fetch("obs_info")),
+    )
+
+
+def _describe(info: Any) -> dict[str, Any]:
+    """Return what is known of an observation."""
+    return {
+        "begin": getattr(info, "datetime_begin", None),
+        "end": getattr(info, "datetime_end", None),
+        "exposure_time": getattr(info, "exposure_time", None),
+    }
