@@ -1,0 +1,127 @@
+"""Write a coadd as a file."""
+
+from __future__ import annotations
+
+__all__ = ("write_coadd",)
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import astropy.io.fits
+import numpy as np
+from astropy.table import QTable, Table
+from astropy.time import Time
+
+from lsst.images import Image
+from lsst.resources import ResourcePath, ResourcePathExpression
+
+from ..container import Compression, write_fits
+from ..errors import OutputError, RequestError
+from ..version import __version__
+from .coadd import Coadd
+
+
+def write_coadd(
+    coadd: Coadd, uri: ResourcePathExpression, *, overwrite: bool, created: Time | None
+) -> ResourcePath:
+    """Write a coadd; see `Coadd.write`."""
+    target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
+    if target.getExtension() != ".fits":
+        raise RequestError(f"Coadds are written as '.fits' files, not as {target.basename()!r}.")
+    try:
+        if target.isLocal:
+            with _staged(Path(target.ospath), overwrite=overwrite) as staged:
+                _write(coadd, staged, created)
+        else:
+            with tempfile.TemporaryDirectory(prefix="dax-image-") as folder:
+                made = Path(folder) / "coadd.fits"
+                _write(coadd, made, created)
+                target.transfer_from(ResourcePath(str(made)), transfer="copy", overwrite=overwrite)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
+    return target
+
+
+def _write(coadd: Coadd, path: Path, created: Time | None) -> None:
+    """Write a coadd to a new local file."""
+    header = astropy.io.fits.Header()
+    header["COADNAME"] = (coadd.recipe.name, "Name of the recipe")
+    header["COADHASH"] = (coadd.recipe.fingerprint, "Fingerprint of the recipe")
+    header["COADNIMG"] = (len(coadd.inputs), "Number of images, listed in extension INPUTS")
+    header["COADVERS"] = (f"lsst-dax-image {__version__}", "Software that made the coadd")
+    write_fits(coadd.image, str(path), header=header, compression=Compression.NONE, written=created)
+    # What lsst.images has no place for follows after its own index.
+    with astropy.io.fits.open(path, mode="append", memmap=False) as hdus:
+        for name, image in (
+            ("N_INPUTS", coadd.n_inputs),
+            ("EFFECTIVE_TIME", coadd.effective_time),
+            ("REJECTED", coadd.rejected),
+        ):
+            hdus.append(_make_plane(name, image))
+        hdus.append(astropy.io.fits.table_to_hdu(_to_table(coadd.inputs)))
+        hdus[-1].name = "INPUTS"
+        hdus.append(astropy.io.fits.table_to_hdu(_tabulate_cells(coadd)))
+        hdus[-1].name = "CELLS"
+
+
+def _make_plane(name: str, image: Image) -> astropy.io.fits.ImageHDU:
+    """Return the HDU of a plane; FITS has no unsigned integers of its own."""
+    array = (
+        np.minimum(image.array, np.iinfo(np.int16).max).astype(np.int16)
+        if name == "N_INPUTS"
+        else image.array
+    )
+    hdu = astropy.io.fits.ImageHDU(array, name=name)
+    if image.unit is not None:
+        hdu.header["BUNIT"] = image.unit.to_string("fits")
+    hdu.header["LTV1"] = (-image.bbox.x.start, "Parent x of the first pixel, negative")
+    hdu.header["LTV2"] = (-image.bbox.y.start, "Parent y of the first pixel, negative")
+    return hdu
+
+
+def _to_table(inputs: QTable) -> Table:
+    """Return a table as FITS takes it."""
+    return Table(inputs)
+
+
+def _tabulate_cells(coadd: Coadd) -> Table:
+    """Return one row per cell that has inputs."""
+    bounds = coadd.psf.bounds
+    cells = list(bounds.cell_indices())
+    boxes = [bounds.grid.bbox_of(cell) for cell in cells]
+    table = Table(
+        {
+            "x": np.array([box.x.start for box in boxes], np.int64),
+            "y": np.array([box.y.start for box in boxes], np.int64),
+            "noise_correlation": np.array(
+                [coadd.noise_correlation.value_in_cell(cell) for cell in cells], float
+            ),
+        }
+    )
+    for name, field in coadd.aperture_corrections.items():
+        table[name] = np.array([field.value_in_cell(cell) for cell in cells], np.float64)
+    size = coadd.psf.kernel_bbox.y.size
+    pictures = np.array([coadd.psf[cell].array for cell in cells], np.float32)
+    table["psf"] = pictures.reshape(len(cells), size, size)
+    return table
+
+
+@contextmanager
+def _staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary name beside a file, which gets its own in one step that cannot half-happen."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not overwrite and target.exists():
+        raise FileExistsError(f"{target} exists")
+    staged = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.part.fits")
+    try:
+        yield staged
+        if overwrite:
+            staged.replace(target)
+        else:
+            # Unlike the check before, this fails if another process made the file meanwhile.
+            target.hardlink_to(staged)
+    finally:
+        staged.unlink(missing_ok=True)
