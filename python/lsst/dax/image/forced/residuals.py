@@ -133,7 +133,7 @@ def _make_stamp(
         model=flux / factor * drawn.array[0],
         sigma=np.sqrt(_cut(image.variance.array, image.bbox, bbox)),
         unit=image.unit,
-        label=f"{flux:.4g} ± {error:.2g} nJy",
+        label=f"{flux:,.1f} ± {error:,.1f} nJy",
     )
 
 

@@ -103,7 +103,9 @@ def plot_light_curve(
             rows["mjd"].to_value(u.d)[here], magnitudes.limit[here], **style | {"marker": 11}, alpha=0.5
         )
     bad = failed & np.isfinite(flux)
-    above.plot(rows["mjd"].to_value(u.d)[bad], flux[bad], "x", color="black", markersize=9, label="flagged")
+    if bad.any():
+        mjd = rows["mjd"].to_value(u.d)[bad]
+        above.plot(mjd, flux[bad], "x", color="black", markersize=9, label="flagged")
     _label(figure, above, below, title=title or f"Target {rows['id'][0]}", limit_snr=limit_snr)
     return figure
 
@@ -126,7 +128,7 @@ def _draw_limits(axes: Any, mjd: Any, limits: Any, color: str) -> None:
         axes.annotate(
             "",
             xy=(time, limit),
-            xytext=(0, 11),
+            xytext=(0, -11),
             textcoords="offset points",
             arrowprops={"arrowstyle": "<|-", "color": color, "alpha": 0.5, "shrinkA": 0, "shrinkB": 0},
         )
@@ -136,7 +138,11 @@ def _label(figure: Figure, above: Any, below: Any, *, title: str, limit_snr: flo
     """Write titles and units."""
     above.set_ylabel("Flux [nJy]")
     above.set_title(title, fontsize=10)
-    figure.legend(*above.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+    handles, labels = above.get_legend_handles_labels()
+    # The mark of flags comes after the bands.
+    order = sorted(range(len(labels)), key=lambda i: labels[i] == "flagged")
+    handles, labels = ([items[i] for i in order] for items in (handles, labels))
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
     below.set_ylabel("AB magnitude")
     below.invert_yaxis()
     below.set_xlabel(f"MJD [d, TAI]; arrows and carets: limits of {limit_snr:g} standard deviations")
