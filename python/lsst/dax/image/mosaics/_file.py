@@ -24,7 +24,7 @@ from ..errors import OutputError
 from ..geometry import TargetGrid
 from ..version import __version__
 from ._planes import PixelForm, Planes, to_masked
-from .rules import MosaicRules
+from .rules import MosaicRules, has_psf
 
 _COVERAGE = "COVERAGE"
 
@@ -97,6 +97,10 @@ def make_header(rules: MosaicRules, n_inputs: int) -> astropy.io.fits.Header:
     header["MOSMASK"] = (rules.mask_rule.value, "Rule of their masks")
     header["MOSMISS"] = (rules.missing_rule.value, "Rule of their missing pixels")
     header["MOSFLUX"] = (rules.flux_convention.value, "What of them is kept")
+    header["MOSPSF"] = (
+        "inputs" if has_psf(rules) else "none",
+        "PSF: of the inputs, by their shares; or none",
+    )
     header["MOSVERS"] = (f"lsst-dax-image {__version__}", "Software that made the mosaic")
     return header
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("fetch_mosaic",)
+__all__ = ("fetch_mosaic", "fetch_mosaic_psf")
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,12 +11,14 @@ from concurrent.futures import Executor
 import numpy as np
 
 from lsst.daf.butler import DatasetRef
+from lsst.images import Box, Image, Mask, MaskedImage
 
+from ..errors import InternalError, RequestError, internal_errors_reported
 from ..geometry import StencilLike, TargetGrid
-from ..repository import ButlerLike
+from ..repository import ButlerLike, opened_dataset
 from ._background import solve_backgrounds
 from ._compute import Tally
-from ._mosaic import MAX_PIXELS, Mosaic, assemble_mosaic, check_size, make_table
+from ._mosaic import MAX_PIXELS, Mosaic, assemble_mosaic, check_size, make_table, with_table_backgrounds
 from ._plan import BLOCK
 from ._tiles_from_butler import (
     MosaicRequest,
@@ -26,6 +28,7 @@ from ._tiles_from_butler import (
     plan_datasets,
     run_jobs,
 )
+from .psf import MosaicPsf, check_has_psf
 from .rules import BackgroundMatch, MosaicRules
 
 _TILE = 2 * BLOCK
@@ -104,3 +107,58 @@ def fetch_mosaic(
         coverage[rows, columns] = tile.coverage
         tallies += tile.tallies
     return assemble_mosaic(plan, out, coverage, make_table(plan, [ref.id.hex for ref in refs], tallies))
+
+
+def fetch_mosaic_psf(butler: ButlerLike, refs: Iterable[DatasetRef], mosaic: Mosaic) -> MosaicPsf:
+    """Return the PSF of a mosaic of datasets.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through, now and whenever the PSF is evaluated.
+    refs
+        Datasets that the mosaic was made of, in their order.
+    mosaic
+        What `fetch_mosaic` returned for them.
+
+    Returns
+    -------
+    psf
+        PSF in the pixels of the mosaic.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the mosaic has none, as by `make_mosaic_psf`.
+    RequestError
+        Raised if the datasets are not those of the mosaic.
+    MissingPsfError
+        Raised if a dataset has no PSF.
+    InputDataError
+        Raised if a stored file is missing or unusable.
+
+    Notes
+    -----
+    The PSFs of all datasets are read at once, and the few pixels that decide
+    whose PSF counts at a position when it is asked for.
+    """
+    refs = list(refs)
+    check_has_psf(mosaic.rules)
+    asked, made_of = [ref.id.hex for ref in refs], mosaic.inputs["dataset"].tolist()
+    if asked != made_of:
+        raise RequestError(f"The mosaic was made of the datasets {made_of}, not of {asked}.")
+    plan = with_table_backgrounds(plan_datasets(butler, refs, mosaic.grid, mosaic.rules), mosaic.inputs)
+    psfs = []
+    for ref in refs:
+        with opened_dataset(butler, ref) as reader:
+            psfs.append(reader.read_psf())
+
+    def read(index: int, box: Box) -> Image | MaskedImage:
+        with opened_dataset(butler, refs[index]) as reader:
+            image = reader.read_masked_image(box)
+        if isinstance(image, Mask):
+            raise InternalError(f"{refs[index].datasetType.name} {refs[index].id} has become a mask.")
+        return image
+
+    with internal_errors_reported("Making the PSF of a mosaic"):
+        return MosaicPsf(plan, psfs, read)

@@ -30,6 +30,8 @@ from .rules import BackgroundMatch, Combine, MosaicRules
 MAX_PIXELS = 2**28
 """Pixels of a mosaic in memory that are allowed by default: 4 GB for all planes."""
 
+_BACKGROUNDS = ("background", "background_x", "background_y")
+
 
 @dataclass(frozen=True)
 class Mosaic:
@@ -312,11 +314,33 @@ def make_table(plan: Plan, datasets: Sequence[str], tallies: Iterable[Tally]) ->
     table = QTable(
         {"dataset": np.array(list(datasets), dtype="U32"), "n_pixels": n_pixels, "weight": weights}
     )
-    for column, name in enumerate(("background", "background_x", "background_y")):
+    for column, name in enumerate(_BACKGROUNDS):
         table[name] = backgrounds[:, column].copy()
         if plan.form.unit is not None:
             table[name] = table[name] * plan.form.unit
     return table
+
+
+def with_table_backgrounds(plan: Plan, inputs: QTable) -> Plan:
+    """Return a plan with the backgrounds that a finished mosaic was made with.
+
+    Parameters
+    ----------
+    plan
+        Plan of the mosaic.
+    inputs
+        See `Mosaic.inputs`.
+
+    Returns
+    -------
+    plan
+        Plan that gives the mosaic again.
+    """
+    if plan.rules.background is BackgroundMatch.NONE:
+        return plan
+    columns = [inputs[name] for name in _BACKGROUNDS]
+    values = [np.asarray(getattr(column, "value", column), np.float64) for column in columns]
+    return dataclasses.replace(plan, backgrounds=np.stack(values, axis=1))
 
 
 def assemble_mosaic(plan: Plan, planes: Planes, coverage: NDArray[np.uint16], inputs: QTable) -> Mosaic:

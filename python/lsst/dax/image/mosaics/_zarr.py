@@ -28,7 +28,7 @@ from ..version import __version__
 from ._file import MemoryChunk
 from ._plan import BLOCK, split_box
 from ._planes import NO_DATA, PixelForm, Planes, write_projection
-from .rules import MosaicRules
+from .rules import MosaicRules, has_psf
 
 CHUNK = BLOCK
 """Rows and columns of a chunk, counted from the corner of the mosaic."""
@@ -212,6 +212,7 @@ def _describe(grid: TargetGrid, form: PixelForm, rules: MosaicRules, created: Ti
         "yx0": [grid.bbox.y.start, grid.bbox.x.start],
         "wcs": None if wcs is None else wcs.to_header_string(relax=True),
         "sky_projection": write_projection(grid.sky_projection),
+        "psf": "inputs" if has_psf(rules) else "none",
         "rules": {**named, "exclude_planes": list(rules.exclude_planes)},
     }
 

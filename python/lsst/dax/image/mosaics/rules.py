@@ -131,3 +131,19 @@ class MosaicRules:
                 f"Feathered seams ({self.feather_px} pixels) need averages; the overlap rule is "
                 f"{self.overlap} and images are combined by {self.combine}."
             )
+
+
+def has_psf(rules: MosaicRules) -> bool:
+    """Tell whether a mosaic has a PSF.
+
+    Parameters
+    ----------
+    rules
+        How images become one.
+
+    Returns
+    -------
+    has
+        False for medians, smallest and largest values.
+    """
+    return rules.combine.is_mean or rules.combine in {Combine.FIRST, Combine.LAST}
