@@ -82,7 +82,7 @@ class Canvas:
         factors = np.full(shape, np.nan)
         for place, outcome in self._cells_of(bounds):
             psf_array[place] = outcome.psf
-            factors[place] = outcome.noise_factor
+            factors[place] = outcome.noise_correlation.sum()
         psf = CellPointSpreadFunction(psf_array, bounds)
         corrections = self._make_corrections(bounds)
         provenance = self._make_provenance(bounds, outlines)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsst.images import YX, Box, Polygon, SkyProjection
+from lsst.images import YX, Box, NoOverlapError, Polygon, SkyProjection
 from lsst.images.cells import CellGrid, CellIJ
 
 from ..errors import RequestError
@@ -161,7 +161,7 @@ class SourceOutline:
         around = Polygon.from_box(box)
         if self.inner.contains(around):
             return 1.0
-        return float(self.inner.intersection(around).area) / float(around.area)
+        return _shared_area(self.inner, around) / float(around.area)
 
     def covers_center(self, box: Box) -> bool:
         """Tell whether the middle of a box has a value."""
@@ -198,7 +198,7 @@ class SourceOutline:
 
     def touches(self, box: Box) -> bool:
         """Tell whether a box has any pixel of the input."""
-        return float(self.polygon.intersection(Polygon.from_box(box)).area) > 0.0
+        return _shared_area(self.polygon, Polygon.from_box(box)) > 0.0
 
 
 def find_outline(
@@ -318,3 +318,11 @@ def _map_outline(
     v = np.concatenate([zero, along, zero + 1.0, 1.0 - along])
     found = map_pixels(source, target, x0 + u * (x1 - x0), y0 + v * (y1 - y0))
     return Polygon(x_vertices=found[0], y_vertices=found[1]) if np.isfinite(found).all() else None
+
+
+def _shared_area(one: Polygon, two: Polygon) -> float:
+    """Return the area that two polygons have in common."""
+    try:
+        return float(one.intersection(two).area)
+    except NoOverlapError:
+        return 0.0

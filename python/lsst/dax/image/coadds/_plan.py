@@ -14,6 +14,7 @@ from lsst.images.cells import CellIJ
 
 from ._cells import CellRange, SourceOutline, find_outline
 from .record import CoaddRecord
+from .selection import choose_for_cell
 
 
 class SourceGeometry(Protocol):
@@ -109,15 +110,11 @@ class CoaddPlan:
 
     def _choose(self, indices: Sequence[int]) -> tuple[int, ...]:
         """Return the inputs that a cell takes of those that cover it."""
-        selection, inputs = self.record.recipe.selection, self.record.inputs
-        ranks: dict[int, float] = {}
-        for index in indices:
-            item = inputs[index]
-            ranks[item.visit] = min(item.rank, ranks.get(item.visit, item.rank))
-        visits = sorted(ranks, key=lambda visit: (ranks[visit], visit))
-        if len(visits) < selection.min_visits:
-            return ()
-        if selection.best is not None:
-            visits = visits[: selection.best.count(len(visits))]
-        chosen = set(visits)
-        return tuple(index for index in indices if inputs[index].visit in chosen)
+        inputs = [self.record.inputs[index] for index in indices]
+        choice = choose_for_cell(
+            self.record.recipe.selection,
+            visits=[item.visit for item in inputs],
+            bands=[item.band for item in inputs],
+            ranks=[item.rank for item in inputs],
+        )
+        return tuple(index for index, chosen in zip(indices, choice.chosen.tolist(), strict=True) if chosen)
