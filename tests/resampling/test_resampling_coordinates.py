@@ -54,6 +54,7 @@ def check(projection: SkyProjection[Any], bbox: Box, grid: TargetGrid, tolerance
     """Check all positions against exact ones."""
     found = find_source_coordinates(projection, bbox, grid, tolerance_px=tolerance)
     positions, _ = evaluate(found, tuple(grid.shape))
+    positions -= np.array([bbox.x.start, bbox.y.start])[:, None, None]
     x, y = exact_positions(
         make_source(np.zeros(tuple(bbox.shape)), projection, x0=bbox.x.start, y0=bbox.y.start), grid
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from ._jit import kernel
 from .resample_positions_nb import find_positions, find_slopes, inlined
-from .resample_tiles_nb import Choice, Source, Target, Tiles, fill_outside
+from .resample_tiles_nb import LEFT_OUT, Choice, Source, Target, Tiles, fill_outside
 from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
 
 
@@ -91,10 +91,11 @@ def _weigh_line(
     image, variance, values, per_pixel = source.image, source.variance, profile.values, profile.per_pixel
     step_u, step_v = steps[0] * per_pixel, steps[1] * per_pixel
     u, v = u * per_pixel, v * per_pixel
-    line = np.uint64(row if 0 <= row < height else 0)
+    local, x0 = row - source.y0, source.x0
+    line = np.uint64(local if 0 <= local < height else 0)
     # Columns from ``left`` to ``right`` are in the source.
-    left, right = (first, end) if 0 <= row < height else (end, end)
-    left, right = min(max(left, 0), end), max(min(right, width), first)
+    left, right = (first, end) if 0 <= local < height else (end, end)
+    left, right = min(max(left, x0), end), max(min(right, x0 + width), first)
     all_weights = weights = total = total_variance = 0.0
     n_missing = 0
     for column in range(first, end):
@@ -108,13 +109,13 @@ def _weigh_line(
         if column < left or column >= right:
             n_missing += 1
             continue
-        value = image[line, np.uint64(column)]
+        value = image[line, np.uint64(column - x0)]
         if value != value:
             n_missing += 1
             continue
         weights += weight
         total += weight * value
-        total_variance += weight * weight * variance[line, np.uint64(column)]
+        total_variance += weight * weight * variance[line, np.uint64(column - x0)]
     out_sums[0] += all_weights
     out_sums[1] += weights
     out_sums[2] += total
@@ -127,9 +128,10 @@ def _join_line(source: Source, row: int, low: float, high: float) -> Any:
     """Join the mask bits of a part of one row of the source."""
     bits = source.mask[0, 0] & ~source.mask[0, 0]
     height, width = source.mask.shape
-    if 0 <= row < height and low <= high:
-        for column in range(max(0, math.ceil(low)), min(width, math.floor(high) + 1)):
-            bits |= source.mask[row, column]
+    local, x0 = row - source.y0, source.x0
+    if 0 <= local < height and low <= high:
+        for column in range(max(x0, math.ceil(low)), min(x0 + width, math.floor(high) + 1)):
+            bits |= source.mask[local, column - x0]
     return bits
 
 
@@ -205,13 +207,14 @@ def _resample_strip(
         out_values[0, k], out_values[1, k], out_values[2, k] = np.nan, np.nan, 0.0
         out_bits[k] = choice.no_data
         area = abs(x_u * y_v - y_u * x_v)
-        if not (-1.0 < x < width and -1.0 < y < height and area < np.inf):
+        local_x, local_y = x - source.x0, y - source.y0
+        if not (-1.0 < local_x < width and -1.0 < local_y < height and area < np.inf):
             continue
         wide = _widen(x_u, y_u, x_v, y_v)
         n_missing, bits = _weigh_pixel(source, profile, choice, (x, y), wide, sums)
         share = sums[1] / sums[0]
         if n_missing > 0 and not (choice.renormalise and share >= 0.5):
-            inside = 0.0 <= x <= width - 1.0 and 0.0 <= y <= height - 1.0
+            inside = 0.0 <= local_x <= width - 1.0 and 0.0 <= local_y <= height - 1.0
             out_bits[k] = (bits | choice.no_data) if inside else choice.no_data
             continue
         factor = area if choice.conserve_flux else 1.0
@@ -244,6 +247,8 @@ def resample_stretched_row(
         spacing, start = tiles.spacings[tile_row, tile_column], tiles.starts[tile_row, tile_column]
         left = tile_column * TILE - tiles.skipped_columns
         first, end = max(left, 0), min(left + TILE, n_columns)
+        if spacing == LEFT_OUT:
+            continue
         for strip_row in range(0, TILE, STRIP_ROWS):
             top = tile_row * TILE + strip_row - tiles.skipped_rows
             if top + STRIP_ROWS <= 0 or top >= n_rows:
@@ -259,5 +264,6 @@ def resample_stretched_row(
                 at = (row - top) * TILE + first - left
                 out_target.image[row, first:end] = values[0, at : at + end - first]
                 out_target.variance[row, first:end] = values[1, at : at + end - first]
-                out_target.coverage[row, first:end] = values[2, at : at + end - first]
+                if out_target.coverage.size:
+                    out_target.coverage[row, first:end] = values[2, at : at + end - first]
                 out_target.mask[row, first:end] = bits[at : at + end - first]

@@ -33,11 +33,18 @@ def _find_segments(positions: Any, shift: float, out_segments: Any, out_fraction
 
 @kernel
 def _find_taps(
-    positions: Any, shift: float, size: int, taps: int, first_tap: int, out_first: Any, out_inside: Any
+    positions: Any,
+    shift: float,
+    start: int,
+    end: int,
+    taps: int,
+    first_tap: int,
+    out_first: Any,
+    out_inside: Any,
 ) -> None:
     """Find the first tap of each position, moved into the source, and whether it was there."""
-    zero, last = np.int32(0), np.int32(size - taps)
-    low, high, offset = -shift - 16.0, size + 16.0, np.int32(first_tap)
+    zero, last = np.int32(start), np.int32(end - taps)
+    low, high, offset = start - shift - 16.0, end + 16.0, np.int32(first_tap)
     for k in range(STRIP):
         x = positions[k]
         # False for NaN as well; integers of that would be undefined.
@@ -51,8 +58,7 @@ def _find_taps(
 @kernel
 def split_positions(
     positions: Any,
-    width: int,
-    height: int,
+    area: Any,
     taps: int,
     first_tap: int,
     shift: float,
@@ -65,8 +71,8 @@ def split_positions(
     ----------
     positions
         Source positions x and y, shape ``(2, STRIP)``.
-    width, height
-        Columns and rows of the source.
+    area
+        Parent pixels of the source: first column and row, and those past the last.
     taps, first_tap, shift
         Taps along each axis, and the first one relative to the pixel that the
         position plus ``shift`` falls into.
@@ -81,8 +87,8 @@ def split_positions(
     for axis in range(2):
         _find_segments(positions[axis], shift, out_places[axis], out_fractions[axis])
     inside, other = out_places[4], out_places[5]
-    _find_taps(positions[0], shift, width, taps, first_tap, out_places[2], inside)
-    _find_taps(positions[1], shift, height, taps, first_tap, out_places[3], other)
+    _find_taps(positions[0], shift, area[0], area[2], taps, first_tap, out_places[2], inside)
+    _find_taps(positions[1], shift, area[1], area[3], taps, first_tap, out_places[3], other)
     for k in range(STRIP):
         inside[k] &= other[k]
 
@@ -106,7 +112,7 @@ def weigh_strip_plain(
     image, variance
         Planes of float32 that hold all of the taps.
     x0, y0
-        Column and row of the source that these planes start with.
+        Parent column and row that these planes start with.
     table
         Coefficients of the weights, shape ``(SEGMENTS, 3, n)`` with at least
         ``taps`` values on the last axis: constant, linear and quadratic.
@@ -170,7 +176,7 @@ def join_masks(
     mask
         Mask words that hold all of the taps.
     x0, y0
-        Column and row of the source that they start with.
+        Parent column and row that they start with.
     positions, places
         As from `split_positions`.
     taps

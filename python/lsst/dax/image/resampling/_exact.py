@@ -1,18 +1,19 @@
-"""Grids whose pixels coincide: what is copied instead of resampled, and what is coarser."""
+"""Grids whose pixels coincide: what is copied instead of resampled."""
 
 from __future__ import annotations
 
-__all__ = ("ExactShift", "find_exact_shift", "find_largest_scale")
+__all__ = ("Copy", "ExactShift", "find_copies", "find_exact_moves")
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsst.images import Box
 
-from ._pixel_map import PixelMap
+type Moves = NDArray[np.int64]
+type Positions = NDArray[np.float64]
 
 EXACT_PX = 1e-7
 """Distance from whole pixels below which positions are whole.
@@ -21,9 +22,6 @@ It changes no pixel by more than the rounding of float32.  Two projections are
 compared by way of longitudes, whose rounding alone is some 1e-8 of a pixel of
 0.03 arcsec.
 """
-
-_PROBES = 9
-"""Probes along each axis of the source."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,23 @@ class ExactShift:
 
     offset: NDArray[np.int64]
     """Target position of the source position (0, 0)."""
+
+    @classmethod
+    def from_move(cls, move: Moves) -> Self:
+        """Invert one of the maps of `find_exact_moves`.
+
+        Parameters
+        ----------
+        move
+            Map from target to source pixels, shape ``(6,)``.
+
+        Returns
+        -------
+        shift
+            Map from source to target pixels.
+        """
+        back = move[:4].reshape(2, 2).T  # the inverse of a permutation
+        return cls(matrix=back, offset=-(back @ move[4:]))
 
     def find_target_box(self, source_bbox: Box) -> Box:
         """Return the target pixels of a source box.
@@ -78,73 +93,90 @@ class ExactShift:
         return array
 
 
-def _probe(source_bbox: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return positions all over a source, and of nothing else: every part of a target agrees."""
-    x = np.linspace(source_bbox.x.start - 0.5, source_bbox.x.stop - 0.5, _PROBES)
-    y = np.linspace(source_bbox.y.start - 0.5, source_bbox.y.stop - 0.5, _PROBES)
-    grid_x, grid_y = np.meshgrid(x, y)
-    return grid_x, grid_y
+@dataclass(frozen=True)
+class Copy:
+    """Pixels of a target that are copied."""
+
+    shift: ExactShift
+    """Map from source to target."""
+
+    box: Box
+    """Pixels of the target."""
 
 
-def find_exact_shift(to_target: PixelMap, source_bbox: Box) -> ExactShift | None:
-    """Find out whether all source pixels lie exactly on target pixels.
-
-    Parameters
-    ----------
-    to_target
-        Map from source to target.
-    source_bbox
-        Pixels of the source.
-
-    Returns
-    -------
-    shift
-        The map by whole pixels, or `None` where it is none.
-    """
-    x, y = _probe(source_bbox)
-    moved = to_target.evaluate(x, y)
-    if not np.isfinite(moved).all():
-        return None
-    along_x = (moved[:, 0, -1] - moved[:, 0, 0]) / (x[0, -1] - x[0, 0])
-    along_y = (moved[:, -1, 0] - moved[:, 0, 0]) / (y[-1, 0] - y[0, 0])
-    slopes = np.stack([along_x, along_y], axis=1)
-    if (np.abs(slopes) > 1.5).any():
-        return None
-    matrix = np.rint(slopes).astype(np.int64)
-    if not (np.abs(matrix).sum(axis=0) == 1).all() or not (np.abs(matrix).sum(axis=1) == 1).all():
-        return None
-    rest = moved - np.einsum("ij,jkl->ikl", matrix, np.stack([x, y]))
-    offset = np.rint(rest[:, 0, 0])
-    if np.abs(rest - offset[:, None, None]).max() > EXACT_PX:
-        return None
-    return ExactShift(matrix=matrix, offset=offset.astype(np.int64))
-
-
-def find_largest_scale(to_target: PixelMap, source_bbox: Box) -> float:
-    """Find the largest extent of a target pixel over a source.
+def find_exact_moves(corners: Positions, middles: Positions, x: Moves, y: Moves, side: int) -> Moves:
+    """Find the squares of target pixels that lie exactly on source pixels.
 
     Parameters
     ----------
-    to_target
-        Map from source to target.
-    source_bbox
-        Pixels of the source.
+    corners
+        Source positions of the first pixels of each square and of those
+        ``side`` pixels on, shape ``(2, n, 2, 2)``.
+    middles
+        Source positions of the middles, shape ``(2, n)``.
+    x, y
+        First column and row of each square.
+    side
+        Pixels between the corners.
 
     Returns
     -------
-    scale
-        In source pixels, along the direction in which it is largest; 0 where
-        no part of the source maps to the target.
+    moves
+        For each square the four elements of a signed permutation, and the
+        source position of the target position (0, 0); six zeros for squares
+        that do not lie on source pixels.  Shape ``(n, 6)``.
     """
-    x, y = _probe(source_bbox)
-    half = 0.5
-    with np.errstate(invalid="ignore"):
-        along_x = to_target.evaluate(x + half, y) - to_target.evaluate(x - half, y)
-        along_y = to_target.evaluate(x, y + half) - to_target.evaluate(x, y - half)
-    slopes = np.stack([along_x, along_y], axis=-1)
-    slopes = np.moveaxis(slopes, 0, -2).reshape(-1, 2, 2)
-    slopes = slopes[np.isfinite(slopes).all(axis=(1, 2))]
-    if slopes.size == 0:
-        return 0.0
-    with np.errstate(divide="ignore"):
-        return float((1.0 / np.linalg.svd(slopes, compute_uv=False)[:, -1]).max())
+    origin = corners[:, :, 0, 0]
+    slopes = np.stack([corners[:, :, 0, 1] - origin, corners[:, :, 1, 0] - origin], axis=1) / side
+    matrices = np.rint(slopes)
+    start = np.stack([x, y])
+    offsets = np.rint(origin - np.einsum("ijn,jn->in", matrices, start))
+    error = np.zeros(x.size)
+    for place, at in (
+        (middles, (0.5, 0.5)),
+        *((corners[:, :, j, i], (float(i), float(j))) for j in (0, 1) for i in (0, 1)),
+    ):
+        moved = np.einsum("ijn,jn->in", matrices, start + side * np.array(at)[:, None]) + offsets
+        error = np.maximum(error, np.abs(place - moved).max(axis=0))
+    sizes = np.abs(matrices)
+    permuted = (sizes.sum(axis=0) == 1).all(axis=0) & (sizes.sum(axis=1) == 1).all(axis=0)
+    moves = np.concatenate([matrices.reshape(4, -1), offsets]).T
+    moves[~(permuted & (error <= EXACT_PX))] = 0.0
+    return moves.astype(np.int64)
+
+
+def find_copies(moves: Moves, spacings: NDArray[np.int64], bbox: Box, side: int) -> list[Copy]:
+    """Find what of a grid is copied.
+
+    Parameters
+    ----------
+    moves
+        Maps of the grid's tiles, shape ``(n_rows, n_columns, 6)``; six zeros
+        where there is none.
+    spacings
+        Zero for tiles off the source, shape ``(n_rows, n_columns)``.
+    bbox
+        Pixels of the grid.
+    side
+        Pixels along a tile; tiles start at multiples of it.
+
+    Returns
+    -------
+    copies
+        One of the whole box if all tiles are copied in the same way, else one
+        per tile that is.
+    """
+    exact = moves.any(axis=-1)
+    if not exact.any():
+        return []
+    kinds = np.unique(moves[exact], axis=0)
+    if len(kinds) == 1 and np.array_equal(exact, spacings != 0):
+        return [Copy(ExactShift.from_move(kinds[0]), bbox)]
+    first_row, first_column = bbox.y.start // side, bbox.x.start // side
+    copies = []
+    for row, column in zip(*np.nonzero(exact), strict=True):
+        y, x = side * (first_row + int(row)), side * (first_column + int(column))
+        y0, y1 = max(y, bbox.y.start), min(y + side, bbox.y.stop)
+        x0, x1 = max(x, bbox.x.start), min(x + side, bbox.x.stop)
+        copies.append(Copy(ExactShift.from_move(moves[row, column]), Box.factory[y0:y1, x0:x1]))
+    return copies

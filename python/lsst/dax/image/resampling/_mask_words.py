@@ -22,6 +22,8 @@ NO_DATA = MaskPlane("NO_DATA", "No data was available for this pixel.")
 GROWN_PLANES = ("DETECTION_EDGE",)
 """Planes that a target pixel takes from all pixels of the kernel, as the observatory's warps do."""
 
+_WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
+
 type Words = NDArray[np.unsignedinteger[Any]]
 
 
@@ -68,7 +70,7 @@ class MaskWords:
             raise UnsupportedProductError(
                 f"The mask has {len(schema)} planes in {n_bytes} bytes; at most 8 bytes can be resampled."
             )
-        kind = np.uint32 if n_bytes <= 4 else np.uint64
+        kind = next(kind for kind in _WORDS if np.dtype(kind).itemsize >= n_bytes)
         present = [name for name in GROWN_PLANES if name in schema.names]
         return cls(
             schema=schema,

@@ -36,7 +36,7 @@ class PixelMap:
         return PixelMap(self.source, self.target)
 
     @cached_property
-    def _is_identity(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether both projections are one, as those of the patches of a tract."""
         one, two = self.source.pixel_to_sky_transform, self.target.pixel_to_sky_transform
         return bool(one is two or one == two)
@@ -55,8 +55,10 @@ class PixelMap:
             Source x and y, shape ``(2, *x.shape)``; NaN for what lies off the
             sky or beyond the horizon of the source's projection.
         """
-        if self._is_identity:
+        if self.is_identity:
             return np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)])
+        if np.size(x) == 0:  # AST refuses
+            return np.empty((2, *np.shape(x)))
         with np.errstate(invalid="ignore", over="ignore"):
             sky = self.target.pixel_to_sky_transform.apply_forward(x=x, y=y)
             longitude, latitude = np.asarray(sky.x), np.asarray(sky.y)

@@ -15,13 +15,14 @@ from lsst.images import Box, SkyProjection
 from .._kernels.resample_vectors_nb import TILE
 from ..errors import RequestError
 from ..geometry import TargetGrid
+from ._exact import find_exact_moves
 from ._pixel_map import PixelMap, Positions
 
 _SPACINGS = (TILE, 32, 16, 8)
 """Pixels between nodes that are tried, before every pixel is evaluated."""
 
 _REACH = 8.0
-"""Pixels beyond the source up to which a position matters: more than the reach of any kernel."""
+"""Pixels beyond the source up to which a position matters: more than the reach of any fixed kernel."""
 
 _MAX_ROUND_TRIP = 2.0
 """Pixels by which a position may miss where it came from on the way back."""
@@ -39,7 +40,8 @@ class SourceCoordinates:
 
     The target is covered by tiles of `TILE` by `TILE` pixels that start at
     multiples of `TILE` on its parent grid, so that the positions in a part of
-    a grid have the same bits as those in the whole.
+    a grid have the same bits as those in the whole.  Nothing depends on which
+    part of a source is given either, but that tiles off it are left out.
     """
 
     spacings: NDArray[np.int64]
@@ -52,7 +54,7 @@ class SourceCoordinates:
     """Index of the first node of each tile."""
 
     nodes: NDArray[np.float64]
-    """Positions relative to the first pixel of the source.
+    """Parent positions in the source.
 
     For each tile the x of its nodes and then the y, row by row: ``TILE / s +
     3`` nodes along each axis for the spacing s, of which the second one lies
@@ -64,6 +66,16 @@ class SourceCoordinates:
 
     max_error_px: float
     """Largest distance between interpolated and exact positions that was found, in source pixels."""
+
+    scales: NDArray[np.float64]
+    """Largest extent of a pixel of each tile along any direction, in source pixels; 0 off the source."""
+
+    moves: NDArray[np.int64]
+    """Map of tiles whose pixels lie exactly on source pixels, shape ``(n_rows, n_columns, 6)``.
+
+    Four elements of a signed permutation, row by row, and the source position
+    of the target position (0, 0).  All 0 for other tiles.
+    """
 
 
 @dataclass
@@ -77,43 +89,39 @@ class _Builder:
     first_column: int
     spacings: NDArray[np.int64]
     starts: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    moves: NDArray[np.int64]
     nodes: list[NDArray[np.float64]]
     n_nodes: int = 0
     max_error_px: float = 0.0
 
     def evaluate(self, x: Positions, y: Positions) -> Positions:
-        """Map positions exactly; those that do not map back are NaN.
+        """Map positions exactly; those that do not map back are NaN."""
+        x, y = np.broadcast_arrays(x, y)
+        found = self.pixel_map.evaluate(x, y)
+        self.drop_strays(found, x, y, np.ones(x.shape, bool))
+        return found
+
+    def drop_strays(self, found: Positions, x: Positions, y: Positions, where: NDArray[np.bool_]) -> None:
+        """Put NaN for positions that do not map back.
 
         Polynomials bend back on themselves outside of the image that they
         were fitted to, and their inverse may then land in it.
         """
-        x, y = np.broadcast_arrays(x, y)
-        found = self.pixel_map.evaluate(x, y)
-        matters = self.lies_near(found)
-        if matters.any():
-            back = self.pixel_map.inverted.evaluate(found[0, matters], found[1, matters])
-            miss = np.hypot(back[0] - x[matters], back[1] - y[matters])
-            strays = np.zeros_like(matters)
-            strays[matters] = ~(miss <= _MAX_ROUND_TRIP)
-            found[:, strays] = np.nan
-        found[0] -= self.source_bbox.x.start
-        found[1] -= self.source_bbox.y.start
-        return found
-
-    def lies_near(self, found: Positions) -> NDArray[np.bool_]:
-        """Tell which parent positions lie in the source or close to it."""
-        box = self.source_bbox
-        near_x = (found[0] > box.x.start - _REACH) & (found[0] < box.x.stop + _REACH)
-        near_y = (found[1] > box.y.start - _REACH) & (found[1] < box.y.stop + _REACH)
-        near: NDArray[np.bool_] = near_x & near_y
-        return near
+        back = self.pixel_map.inverted.evaluate(found[0, where], found[1, where])
+        miss = np.hypot(back[0] - x[where], back[1] - y[where])
+        strays = np.zeros_like(where)
+        strays[where] = ~(miss <= _MAX_ROUND_TRIP)
+        found[:, strays] = np.nan
 
     def misses(self, nodes: Positions) -> NDArray[np.bool_]:
-        """Tell which tiles lie off the source: nodes of shape (2, n, k), relative to it."""
+        """Tell which tiles lie off the source: nodes of shape (2, n, k)."""
         # The nodes surround the tile at least at a distance of one spacing.
         low, high = nodes.min(axis=-1), nodes.max(axis=-1)
-        size = np.array([[self.source_bbox.x.size], [self.source_bbox.y.size]]) + _REACH
-        off: NDArray[np.bool_] = ((high < -_REACH) | (low > size)).any(axis=0)
+        box = self.source_bbox
+        first = np.array([[box.x.start], [box.y.start]]) - _REACH
+        end = np.array([[box.x.stop], [box.y.stop]]) + _REACH
+        off: NDArray[np.bool_] = ((high < first) | (low > end)).any(axis=0)
         return off
 
     def keep(
@@ -122,6 +130,7 @@ class _Builder:
         """Keep the nodes of tiles, shape (2, n, side, side)."""
         size = 2 * nodes.shape[-1] ** 2
         self.spacings[rows, columns] = spacing
+        self.scales[rows, columns] = _find_scales(nodes, spacing)
         self.starts[rows, columns] = self.n_nodes + size * np.arange(rows.size)
         self.nodes.append(np.ascontiguousarray(np.moveaxis(nodes, 0, 1)).ravel())
         self.n_nodes += size * rows.size
@@ -139,13 +148,39 @@ class _Builder:
         flat = nodes.reshape(2, rows.size, side * side)
         off = self.misses(flat)
         between = _interpolate_middles(nodes)
-        errors = np.hypot(*(between - middles)).reshape(rows.size, -1).max(axis=-1)
+        errors = np.hypot(*(between - middles)).max(axis=(-2, -1))
         good = ~off & (errors <= self.tolerance_px)
         if good.any():
             self.max_error_px = max(self.max_error_px, float(errors[good].max()))
             self.keep(rows[good], columns[good], spacing, nodes[:, good])
+            if spacing == TILE:
+                x = TILE * (columns[good] + self.first_column)
+                y = TILE * (rows[good] + self.first_row)
+                self.moves[rows[good], columns[good]] = find_exact_moves(
+                    nodes[:, good, 1:3, 1:3], middles[:, good, 0, 0], x, y, TILE
+                )
         unsettled: NDArray[np.bool_] = ~off & ~good
         return unsettled
+
+    def settle_widest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keep the tiles that the widest spacing suffices for; return rows and columns of the others."""
+        shape = self.spacings.shape
+        x, y = np.meshgrid(
+            TILE * (self.first_column + np.arange(-1.0, shape[1] + 2)),
+            TILE * (self.first_row + np.arange(-1.0, shape[0] + 2)),
+        )
+        nodes = self.pixel_map.evaluate(x, y)
+        windows = np.lib.stride_tricks.sliding_window_view(nodes, (4, 4), axis=(-2, -1))
+        near = ~self.misses(windows.reshape(2, -1, 16)).reshape(shape)
+        rows, columns = np.nonzero(near)
+        needed = np.zeros(x.shape, bool)
+        for j in range(4):
+            for i in range(4):
+                needed[j : j + shape[0], i : i + shape[1]] |= near
+        self.drop_strays(nodes, x, y, needed)
+        middles = self.evaluate(x[rows + 1, columns + 1] + TILE / 2, y[rows + 1, columns + 1] + TILE / 2)
+        left = self.settle(rows, columns, TILE, windows[:, rows, columns], middles[..., None, None])
+        return rows[left], columns[left]
 
     def refine(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
         """Find the positions of tiles for which the widest spacing is too wide."""
@@ -179,6 +214,28 @@ def _interpolate_middles(nodes: Positions) -> Positions:
     windows = np.lib.stride_tricks.sliding_window_view(nodes, (4, 4), axis=(-2, -1))
     middles: Positions = np.einsum("...jk,j,k->...", windows, _MIDDLE, _MIDDLE)
     return middles
+
+
+def _find_scales(nodes: Positions, spacing: int) -> NDArray[np.float64]:
+    """Find the largest scale in each tile from its nodes, shape (2, n, side, side)."""
+    inner = nodes[..., 1:-1, 1:-1]
+    slopes = []
+    for before, after in (
+        (nodes[..., 1:-1, :-2], nodes[..., 1:-1, 2:]),
+        (nodes[..., :-2, 1:-1], nodes[..., 2:, 1:-1]),
+    ):
+        back, ahead = inner - before, after - inner
+        slope = 0.5 * (back + ahead)
+        if spacing == 1:
+            # Next to the edge of the sky one side is NaN, and at a seam a jump.
+            larger = np.fmax(np.abs(back), np.abs(ahead))
+            smaller = np.where(~(np.abs(back) <= np.abs(ahead)), ahead, back)
+            slope = np.where(np.abs(ahead - back) <= 0.5 * larger, slope, smaller)
+        slopes.append(slope / spacing)
+    (x_u, y_u), (x_v, y_v) = slopes
+    scales = 0.5 * (np.hypot(x_u + y_v, y_u - x_v) + np.hypot(x_u - y_v, y_u + x_v))
+    largest: NDArray[np.float64] = np.fmax.reduce(scales, axis=(-2, -1), initial=0.0)
+    return largest
 
 
 def find_source_coordinates(
@@ -228,18 +285,11 @@ def find_source_coordinates(
         first_column=first_column,
         spacings=np.zeros(shape, np.int64),
         starts=np.zeros(shape, np.int64),
+        scales=np.zeros(shape),
+        moves=np.zeros((*shape, 6), np.int64),
         nodes=[],
     )
-    x = (TILE * (first_column + np.arange(-1, shape[1] + 2))).astype(float)
-    y = (TILE * (first_row + np.arange(-1, shape[0] + 2))).astype(float)
-    nodes = builder.evaluate(x, y[:, None])
-    middles = builder.evaluate(x[1:-2] + TILE / 2, y[1:-2, None] + TILE / 2)
-    windows = np.lib.stride_tricks.sliding_window_view(nodes, (4, 4), axis=(-2, -1))
-    rows, columns = (indices.ravel() for indices in np.indices(shape))
-    left = builder.settle(
-        rows, columns, TILE, windows.reshape(2, rows.size, 4, 4), middles.reshape(2, rows.size, 1, 1)
-    )
-    rows, columns = rows[left], columns[left]
+    rows, columns = builder.settle_widest()
     for first in range(0, rows.size, _BATCH):
         builder.refine(rows[first : first + _BATCH], columns[first : first + _BATCH])
     return SourceCoordinates(
@@ -248,4 +298,6 @@ def find_source_coordinates(
         nodes=np.concatenate([*builder.nodes, np.zeros(1)]),
         skipped=(grid.bbox.y.start - TILE * first_row, grid.bbox.x.start - TILE * first_column),
         max_error_px=builder.max_error_px,
+        scales=builder.scales,
+        moves=builder.moves,
     )

@@ -6,21 +6,23 @@ __all__ = ("MAX_GRID_PIXELS", "Resampled", "resample")
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
 
 from .._kernels.resample_stretched_nb import Profile, resample_stretched_row
-from .._kernels.resample_tiles_nb import Choice, Source, Target, Tiles, resample_tile_row
+from .._kernels.resample_tiles_nb import LEFT_OUT, Choice, Source, Target, Tiles, resample_tile_row
 from ..errors import InputDataError, NoCoverageError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
-from ._exact import ExactShift, find_exact_shift, find_largest_scale
+from ._exact import Copy, ExactShift, find_copies
 from ._mask_words import MaskWords
 from ._pixel_map import PixelMap
 from ._vectors import vectors_are_on
-from .coordinates import SourceCoordinates, find_source_coordinates
+from .coordinates import TILE, SourceCoordinates, find_source_coordinates
 from .kernels import (
     PROFILE_PLACES,
     FluxConvention,
@@ -41,6 +43,7 @@ Below, the kernels have the width of the source's pixels, as the
 observatory's; distortion alone changes scales by some hundredths.
 """
 
+_SAME = ExactShift(matrix=np.eye(2, dtype=np.int64), offset=np.zeros(2, np.int64))
 _SMALLEST_SIDE = 10  # taps of the widest kernel: smaller images are surrounded by NaN
 
 
@@ -55,12 +58,6 @@ class Resampled:
     plane NO_DATA.
     """
 
-    coverage: Image
-    """Share of the kernel's weight that lies on source pixels with a value, 0 to 1.
-
-    With `MissingRule.FOOTPRINT` it is 1 where there is a value and 0 elsewhere.
-    """
-
     max_position_error_px: float
     """Largest error of an interpolated position that was found, in source pixels; 0 for copies."""
 
@@ -68,7 +65,21 @@ class Resampled:
     """Whether the pixels of both grids coincide, so that all values were copied to the bit."""
 
     is_stretched: bool
-    """Whether the kernel was stretched to target pixels that are coarser than the source's."""
+    """Whether the kernel was stretched anywhere to target pixels that are coarser than the source's."""
+
+    shares: NDArray[np.float32] | None = None
+    """Values of `coverage` where they may lie between 0 and 1, else `None`."""
+
+    @cached_property
+    def coverage(self) -> Image:
+        """Share of the kernel's weight that lies on source pixels with a value, 0 to 1.
+
+        With `MissingRule.FOOTPRINT` it is 1 where there is a value and 0
+        elsewhere.
+        """
+        image = self.masked_image.image
+        values = np.float32(~np.isnan(image.array)) if self.shares is None else self.shares
+        return Image(values, bbox=image.bbox, sky_projection=image.sky_projection)
 
 
 def resample(
@@ -107,7 +118,8 @@ def resample(
     Returns
     -------
     resampled
-        Planes on the grid.  A part of a grid gets the same bits as the whole.
+        Planes on the grid.  A part of a grid gets the same bits as the whole,
+        and so does a part of a source where it holds all pixels that count.
 
     Raises
     ------
@@ -130,21 +142,53 @@ def resample(
 
     Where both grids coincide up to whole pixels, quarter turns and mirror
     images, the planes are copied.  Where target pixels are coarser than
-    `STRETCH_SCALE` source pixels anywhere on the source, the kernel is
-    stretched to the target's pixels, so that nothing finer than they can
-    hold remains: white noise of N source pixels per target pixel comes out
-    with about 1/N of the variance.  `Kernel.NEAREST` is never stretched.
+    `STRETCH_SCALE` source pixels, the kernel is stretched to the target's
+    pixels, so that nothing finer than they can hold remains: white noise of
+    N source pixels per target pixel comes out with about 1/N of the
+    variance.  `Kernel.NEAREST` is never stretched.  Both are decided for
+    each square of 64 by 64 target pixels that starts at multiples of 64, by
+    what the map between the grids is there, so that neither depends on the
+    parts of source and grid that are given.
     """
     projection = _check(image, grid, threads)
-    to_target = PixelMap(projection, grid.sky_projection)
-    shift = find_exact_shift(to_target, image.bbox)
     words = MaskWords.from_mask(image.mask)
-    if shift is not None:
-        return _copy(image, grid, words, shift)
-    coordinates = find_source_coordinates(projection, image.bbox, grid, tolerance_px=tolerance_px)
-    is_stretched = kernel is not Kernel.NEAREST and find_largest_scale(to_target, image.bbox) > STRETCH_SCALE
+    target = _allocate(grid, words, missing_rule)
+    if PixelMap(grid.sky_projection, projection).is_identity:
+        copies, error, is_stretched = [Copy(_SAME, grid.bbox)], 0.0, False
+    else:
+        coordinates = find_source_coordinates(projection, image.bbox, grid, tolerance_px=tolerance_px)
+        copies = find_copies(coordinates.moves, coordinates.spacings, grid.bbox, TILE)
+        error = coordinates.max_error_px
+        stretched = (coordinates.scales > STRETCH_SCALE) & ~coordinates.moves.any(axis=-1)
+        stretched &= kernel is not Kernel.NEAREST
+        is_stretched = bool(stretched.any())
+    is_copy = len(copies) == 1 and copies[0].box == grid.bbox
+    if not is_copy:
+        choice = _choose(kernel, mask_rule, missing_rule, flux_convention, words)
+        _run(_prepare_source(image, words), coordinates, stretched, choice, kernel, threads, target)
+    for copy in copies:
+        _copy(image, grid, words, copy, target)
+    if all(np.isnan(row).all() for row in target.image):
+        raise NoCoverageError(_describe_miss(image, grid))
+    return Resampled(
+        masked_image=_wrap(image, grid, words, target),
+        max_position_error_px=0.0 if is_copy else error,
+        is_exact_copy=is_copy,
+        is_stretched=is_stretched,
+        shares=target.coverage if target.coverage.size else None,
+    )
+
+
+def _choose(
+    kernel: Kernel,
+    mask_rule: MaskRule,
+    missing_rule: MissingRule,
+    flux_convention: FluxConvention,
+    words: MaskWords,
+) -> Choice:
+    """Return the choice for compiled functions."""
     table = make_weight_table(kernel)
-    choice = Choice(
+    return Choice(
         table=table.coefficients,
         taps=table.taps,
         first_tap=table.first_tap,
@@ -155,19 +199,6 @@ def resample(
         nearest_mask=mask_rule is MaskRule.NEAREST,
         grown=words.grown,
         no_data=words.no_data,
-    )
-    target = _allocate(grid, words)
-    source = _prepare_source(image, words)
-    _run(source, coordinates, choice, kernel if is_stretched else None, threads, target)
-    if not any(row.any() for row in target.coverage):
-        raise NoCoverageError(_describe_miss(image, grid))
-    masked_image, coverage = _wrap(image, grid, words, target)
-    return Resampled(
-        masked_image=masked_image,
-        coverage=coverage,
-        max_position_error_px=coordinates.max_error_px,
-        is_exact_copy=False,
-        is_stretched=is_stretched,
     )
 
 
@@ -202,14 +233,15 @@ def _describe_miss(image: MaskedImage, grid: TargetGrid) -> str:
     )
 
 
-def _allocate(grid: TargetGrid, words: MaskWords) -> Target:
+def _allocate(grid: TargetGrid, words: MaskWords, missing_rule: MissingRule) -> Target:
     """Return the planes of the target, to be filled."""
     shape = tuple(grid.shape)
+    has_shares = missing_rule is MissingRule.RENORMALISE
     return Target(
         image=np.empty(shape, np.float32),
         variance=np.empty(shape, np.float32),
         mask=np.empty(shape, words.words.dtype),
-        coverage=np.empty(shape, np.float32),
+        coverage=np.empty(shape if has_shares else (0, 0), np.float32),
     )
 
 
@@ -222,36 +254,38 @@ def _prepare_source(image: MaskedImage, words: MaskWords) -> Source:
         padding = [(0, n) for n in missing]
         planes = [np.pad(plane, padding, constant_values=np.nan) for plane in planes]
         mask = np.pad(mask, padding)
-    arrays = [plane.view() for plane in (*planes, mask, words.find_blocks(mask))]
-    for array in arrays:
+    pixels, variance, bits, blocks = (plane.view() for plane in (*planes, mask, words.find_blocks(mask)))
+    for array in (pixels, variance, bits, blocks):
         # Arrays of files may be read-only, which is another type to compile
         # kernels for: all are.
         array.flags.writeable = False
-    return Source(*arrays)
+    return Source(pixels, variance, bits, blocks, image.bbox.x.start, image.bbox.y.start)
 
 
 def _run(
     source: Source,
     coordinates: SourceCoordinates,
+    stretched: NDArray[np.bool_],
     choice: Choice,
-    stretched: Kernel | None,
+    kernel: Kernel,
     threads: int,
     target: Target,
 ) -> None:
     """Fill the planes of the target, rows of tiles in threads."""
-    tiles = Tiles(coordinates.spacings, coordinates.starts, coordinates.nodes, *coordinates.skipped)
-
-    profile = None
-    if stretched is not None:
-        profile = Profile(make_profile(stretched), float(PROFILE_PLACES), float(stretched.half_width))
+    # Tiles that are copied are blank until then.
+    spacings = np.where(coordinates.moves.any(axis=-1), 0, coordinates.spacings)
+    rest = coordinates.starts, coordinates.nodes, *coordinates.skipped
+    fixed = Tiles(np.where(stretched, LEFT_OUT, spacings), *rest)
+    wide = Tiles(np.where(stretched, spacings, LEFT_OUT), *rest)
+    any_stretched = stretched.any(axis=1)
+    profile = Profile(make_profile(kernel), float(PROFILE_PLACES), float(kernel.half_width))
 
     def work(row: int) -> None:
-        if profile is not None:
-            resample_stretched_row(source, tiles, profile, choice, row, target)
-        else:
-            resample_tile_row(source, tiles, choice, row, target)
+        resample_tile_row(source, fixed, choice, row, target)
+        if any_stretched[row]:
+            resample_stretched_row(source, wide, profile, choice, row, target)
 
-    rows = range(coordinates.spacings.shape[0])
+    rows = range(spacings.shape[0])
     if threads == 1:
         for row in rows:
             work(row)
@@ -261,30 +295,24 @@ def _run(
             pass
 
 
-def _copy(image: MaskedImage, grid: TargetGrid, words: MaskWords, shift: ExactShift) -> Resampled:
-    """Copy the pixels of an image whose grid coincides with the target."""
-    covered = shift.find_target_box(image.bbox)
-    overlap = _intersect(covered, grid.bbox)
+def _copy(image: MaskedImage, grid: TargetGrid, words: MaskWords, copy: Copy, target: Target) -> None:
+    """Copy the pixels of an image to a box of the target in which both coincide."""
+    covered = copy.shift.find_target_box(image.bbox)
+    overlap = _intersect(covered, copy.box)
+    if overlap != copy.box:
+        whole = copy.box.slice_within(grid.bbox)
+        target.image[whole] = target.variance[whole] = np.nan
+        target.mask[whole] = words.no_data
+        if target.coverage.size:
+            target.coverage[whole] = 0.0
     if overlap is None:
-        raise NoCoverageError(_describe_miss(image, grid))
-    target = _allocate(grid, words)
+        return
     there, here = overlap.slice_within(grid.bbox), overlap.slice_within(covered)
-    if overlap != grid.bbox:
-        target.image[...] = target.variance[...] = np.nan
-        target.mask[...] = words.no_data
-        target.coverage[...] = 0.0
-    target.image[there] = shift.turn(image.image.array)[here]
-    target.variance[there] = shift.turn(image.variance.array)[here]
-    target.mask[there] = shift.turn(words.words)[here]
-    target.coverage[there] = ~np.isnan(target.image[there])
-    masked_image, coverage = _wrap(image, grid, words, target)
-    return Resampled(
-        masked_image=masked_image,
-        coverage=coverage,
-        max_position_error_px=0.0,
-        is_exact_copy=True,
-        is_stretched=False,
-    )
+    target.image[there] = copy.shift.turn(image.image.array)[here]
+    target.variance[there] = copy.shift.turn(image.variance.array)[here]
+    target.mask[there] = copy.shift.turn(words.words)[here]
+    if target.coverage.size:
+        target.coverage[there] = ~np.isnan(target.image[there])
 
 
 def _intersect(one: Box, two: Box) -> Box | None:
@@ -294,15 +322,12 @@ def _intersect(one: Box, two: Box) -> Box | None:
     return Box.factory[y0:y1, x0:x1] if x0 < x1 and y0 < y1 else None
 
 
-def _wrap(
-    image: MaskedImage, grid: TargetGrid, words: MaskWords, target: Target
-) -> tuple[MaskedImage, Image]:
-    """Make image objects of the target's planes."""
+def _wrap(image: MaskedImage, grid: TargetGrid, words: MaskWords, target: Target) -> MaskedImage:
+    """Make an image object of the target's planes."""
     projection = grid.sky_projection
-    masked_image = MaskedImage(
+    return MaskedImage(
         Image(target.image, bbox=grid.bbox, unit=image.unit, sky_projection=projection),
         mask=Mask(words.to_array(target.mask), schema=words.schema, bbox=grid.bbox),
         variance=Image(target.variance, bbox=grid.bbox, unit=image.variance.unit),
         sky_projection=projection,
     )
-    return masked_image, Image(target.coverage, bbox=grid.bbox, sky_projection=projection)
