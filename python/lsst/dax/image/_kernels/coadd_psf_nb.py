@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("find_adaptive_moments", "resample_stamps", "resample_stretched_stamps")
+__all__ = (
+    "fill_weights",
+    "find_adaptive_moments",
+    "interpolate_profile",
+    "resample_stamps",
+    "resample_stretched_stamps",
+)
 
 import math
 
@@ -18,7 +24,7 @@ _TOLERANCE = 1e-8  # of the moments, between two passes
 
 
 @kernel
-def _fill_weights(
+def fill_weights(
     position: float,
     coefficients: NDArray[np.float32],
     taps: int,
@@ -85,8 +91,8 @@ def resample_stamps(
                 y = matrices[s, 1, 0] * u + matrices[s, 1, 1] * v + height // 2
                 value = 0.0
                 if -taps < x < width + taps and -taps < y < height + taps:
-                    x0 = _fill_weights(x, coefficients, taps, first_tap, shift, weights_x)
-                    y0 = _fill_weights(y, coefficients, taps, first_tap, shift, weights_y)
+                    x0 = fill_weights(x, coefficients, taps, first_tap, shift, weights_x)
+                    y0 = fill_weights(y, coefficients, taps, first_tap, shift, weights_y)
                     for q in range(max(0, -y0), min(taps, height - y0)):
                         row = 0.0
                         for p in range(max(0, -x0), min(taps, width - x0)):
@@ -96,7 +102,7 @@ def resample_stamps(
 
 
 @kernel
-def _interpolate_profile(profile: Floats, places: float, distance: float) -> float:
+def interpolate_profile(profile: Floats, places: float, distance: float) -> float:
     """Return the profile at a distance, linear between its places; 0 beyond its end."""
     place = distance * places
     k = int(place)
@@ -152,7 +158,7 @@ def resample_stretched_stamps(
                         ku = abs(a * (p - x) + b * (q - y))
                         kv = abs(c * (p - x) + d * (q - y))
                         if ku < half_width and kv < half_width:
-                            weight = _interpolate_profile(profile, places, ku) * _interpolate_profile(
+                            weight = interpolate_profile(profile, places, ku) * interpolate_profile(
                                 profile, places, kv
                             )
                             total += weight
