@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CoaddPlan", "PlannedTile", "SourceGeometry")
+__all__ = ("CoaddPlan", "PlannedTile", "SourceGeometry", "find_members")
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from lsst.images import Box, SkyProjection
 from lsst.images.cells import CellIJ
 
-from ._cells import CellRange, SourceOutline, find_outline
+from ._cells import CellLayout, CellRange, SourceOutline, find_outline
 from .record import CoaddRecord
+from .rules import CellRules
 from .selection import choose_for_cell
 
 
@@ -69,18 +70,9 @@ class CoaddPlan:
 
         Where an input lies decides, and what is known of it, not its pixels.
         """
-        layout, rules = self.record.layout, self.record.recipe.cells
+        layout = self.record.layout
         cells = layout.find_cells(self.record.grid.bbox)
-        found: dict[CellIJ, list[int]] = {cell: [] for cell in cells}
-        least = rules.min_overlap_fraction - 1e-9  # an area is right to its rounding
-        for index, outline in enumerate(self.outlines):
-            if outline is None:
-                continue
-            fractions, has_center = outline.find_overlaps(layout, cells)
-            takes_part = has_center & (fractions >= least) if rules.is_edge_free else fractions > 0.0
-            for cell, part in zip(cells, takes_part.ravel().tolist(), strict=True):
-                if part:
-                    found[cell].append(index)
+        found = find_members(self.outlines, layout, cells, rules=self.record.recipe.cells)
         return {cell: self._choose(indices) for cell, indices in found.items()}
 
     def list_tiles(self, memory_bytes: float, bytes_per_pixel: float) -> Iterator[PlannedTile]:
@@ -118,3 +110,35 @@ class CoaddPlan:
             ranks=[item.rank for item in inputs],
         )
         return tuple(index for index, chosen in zip(indices, choice.chosen.tolist(), strict=True) if chosen)
+
+
+def find_members(
+    outlines: Sequence[SourceOutline | None], layout: CellLayout, cells: CellRange, *, rules: CellRules
+) -> dict[CellIJ, list[int]]:
+    """Find which inputs lie as they must to take part in a cell.
+
+    Parameters
+    ----------
+    outlines
+        Where the inputs lie; `None` for what lies nowhere.
+    layout, cells
+        Cells.
+    rules
+        How much of a cell an input must cover.
+
+    Returns
+    -------
+    members
+        Numbers of the inputs of each cell, ascending.
+    """
+    found: dict[CellIJ, list[int]] = {cell: [] for cell in cells}
+    least = rules.min_overlap_fraction - 1e-9  # an area is right to its rounding
+    for index, outline in enumerate(outlines):
+        if outline is None:
+            continue
+        fractions, has_center = outline.find_overlaps(layout, cells)
+        takes_part = has_center & (fractions >= least) if rules.is_edge_free else fractions > 0.0
+        for cell, part in zip(cells, takes_part.ravel().tolist(), strict=True):
+            if part:
+                found[cell].append(index)
+    return found
