@@ -59,6 +59,9 @@ BUTLER_FILES = {
     "recreation/_inputs_from_butler.py",
     "cutouts/stencils.py",
     "cutouts/projection_finders.py",
+    "forced/_image_from_butler.py",
+    "forced/_light_curves_from_butler.py",
+    "forced/_search_from_butler.py",
 }
 BUTLER_ROOMS = {"repository", "virtual", "simulation", "cli"}
 # Only these call methods of a Butler; all others hand it on.  The simulation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("calibrate_columns", "fill_columns", "place_targets", "start_columns")
+__all__ = ("Columns", "calibrate_columns", "fill_columns", "place_targets", "start_columns")
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("measure_jointly",)
+__all__ = ("NEIGHBOUR_REACH", "measure_jointly")
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from .targets import Targets
 type Floats = NDArray[np.float64]
 
 _WIDTHS_FOR_ERRORS = 3.0  # neighbours beyond so many widths of the PSF hardly change an error
-_REACH = 2.0  # sides of a picture: neighbours, and what overlaps those
+NEIGHBOUR_REACH = 2.0  # sides of a picture: neighbours, and what overlaps those
 
 
 def measure_jointly(
@@ -53,7 +53,7 @@ def measure_jointly(
         return
     own_x, own_y = values["x"][near], values["y"][near]
     other_x, other_y = setup.locate(neighbours)
-    keep = choose_neighbours(setup, own_x, own_y, other_x, other_y)
+    keep = _choose_neighbours(setup, own_x, own_y, other_x, other_y)
     x, y = np.concatenate([own_x, other_x[keep]]), np.concatenate([own_y, other_y[keep]])
     height, width = setup.stamp_shape
     if (total := x.size * height * width) > MAX_MODEL_PIXELS:
@@ -78,7 +78,7 @@ def measure_jointly(
     values["flags"][near] |= fluxes.flags & FLAGS["BLEND_DEGENERATE"].value
 
 
-def choose_neighbours(setup: Setup, own_x: Floats, own_y: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
+def _choose_neighbours(setup: Setup, own_x: Floats, own_y: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
     """Return the neighbours that take part."""
     candidates = np.flatnonzero(setup.is_near(x, y))
     if candidates.size == 0:
@@ -86,5 +86,7 @@ def choose_neighbours(setup: Setup, own_x: Floats, own_y: Floats, x: Floats, y: 
     match = setup.options.match_radius.to_value("arcsec") / setup.pixel_scale_arcsec
     tree = cKDTree(np.column_stack([own_x, own_y]))
     distance, _ = tree.query(np.column_stack([x[candidates], y[candidates]]))
-    chosen: NDArray[np.int64] = candidates[(distance > match) & (distance <= _REACH * max(setup.stamp_shape))]
+    chosen: NDArray[np.int64] = candidates[
+        (distance > match) & (distance <= NEIGHBOUR_REACH * max(setup.stamp_shape))
+    ]
     return chosen

@@ -149,7 +149,8 @@ def fit_psf_flux(
         flux_err_sky=solved.flux_err_sky,
         chi2=blank[2],
         area=blank[3],
-        n_pixels=sums[:, nb.SUM_COUNT].astype(np.int64),
+        # A picture that does not exist has no place, and no pixels there.
+        n_pixels=np.where(stamps.flags == 0, sums[:, nb.SUM_COUNT], 0.0).astype(np.int64),
         masked_fraction=masked,
         background=solved.background,
         background_err=solved.background_err,

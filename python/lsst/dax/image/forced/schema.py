@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ("FAILED", "PIXEL_PLANES", "Column", "image_columns", "make_table", "measured_columns", "to_sdm")
+__all__ = (
+    "FAILED",
+    "PIXEL_PLANES",
+    "Column",
+    "image_columns",
+    "light_curve_columns",
+    "make_table",
+    "measured_columns",
+    "to_sdm",
+)
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,6 +106,10 @@ _JOINT = (
     Column("joint_blend_correlation", np.float64, None, "Largest correlation with another source"),
     Column("joint_n_neighbours", np.int64, None, "Number of sources that share pixels", 0),
 )
+_SOURCE = (
+    Column("dataset_type", "U1", None, "Dataset type of the image", ""),
+    Column("dataset", "U32", None, "UUID of the image", ""),
+)
 _IMAGE = (
     Column("visit", np.int64, None, "Number of the visit; -1 where there is none", -1),
     Column("detector", np.int32, None, "Number of the detector; -1 where there is none", -1),
@@ -115,6 +128,24 @@ def image_columns() -> tuple[Column, ...]:
         Columns in their order.
     """
     return _IMAGE
+
+
+def light_curve_columns(*, radii: Iterable[float] = (), has_joint: bool = False) -> tuple[Column, ...]:
+    """Return the columns of fluxes on many images.
+
+    Parameters
+    ----------
+    radii
+        Radii of apertures in pixels.
+    has_joint
+        Whether there is a joint fit.
+
+    Returns
+    -------
+    columns
+        Columns in their order.
+    """
+    return (*measured_columns(radii=radii, has_joint=has_joint), *_IMAGE, *_SOURCE)
 
 
 def measured_columns(*, radii: Iterable[float] = (), has_joint: bool = False) -> tuple[Column, ...]:
@@ -185,7 +216,9 @@ def make_table(columns: Iterable[Column], values: Mapping[str, NDArray[Any]]) ->
     """
     table = QTable()
     for column in columns:
-        array: NDArray[Any] = values[column.name].astype(column.dtype, copy=False)
+        array: NDArray[Any] = values[column.name]
+        if array.dtype.kind != "U":  # texts are as long as they are
+            array = array.astype(column.dtype, copy=False)
         # The table would copy a bare array: this hands it over.
         table[column.name] = array if column.unit is None else u.Quantity(array, column.unit, copy=False)
         table[column.name].info.description = column.description
@@ -206,7 +239,10 @@ def to_sdm(
     ----------
     direct
         Fluxes on visit images, as `measure` returns them for one image or
-        several stacked.
+        several stacked; or on images of several kinds, as
+        `fetch_light_curves` returns them: then rows whose ``dataset_type``
+        has "diff" in its name are those of ``difference``, and rows without a
+        visit, of coadds, are left out.
     difference
         Fluxes on difference images; matched to ``direct`` by target, visit
         and detector.  At least one of both is needed.
@@ -236,6 +272,8 @@ def to_sdm(
     """
     if id_name not in ("objectId", "diaObjectId"):
         raise RequestError(f"The tables have an objectId or a diaObjectId; got {id_name!r}.")
+    if difference is None and direct is not None and "dataset_type" in direct.colnames:
+        direct, difference = _split_by_kind(direct)
     if direct is None and difference is None:
         raise RequestError("There are neither fluxes on direct nor on difference images.")
     tables = [table for table in (direct, difference) if table is not None]
@@ -275,6 +313,13 @@ def _fill_sdm(gather: _Gather, keys: NDArray[np.int64], *, id_name: str, tract: 
     out["tract"] = np.full(gather.n, tract, dtype=np.int64)
     out["patch"] = np.full(gather.n, patch, dtype=np.int64)
     return out
+
+
+def _split_by_kind(table: QTable) -> tuple[QTable, QTable]:
+    """Return the rows of direct and of difference images."""
+    is_difference = np.char.find(np.char.lower(np.asarray(table["dataset_type"], dtype=np.str_)), "diff") >= 0
+    has_visit = np.asarray(table["visit"]) >= 0
+    return table[has_visit & ~is_difference], table[has_visit & is_difference]
 
 
 _CENTERED = ("cr", "interpolated", "saturated", "suspect")

@@ -124,7 +124,7 @@ def find_targets(
         )
     if "time" in positions.colnames:
         return _interpolate_ephemeris(positions, time)
-    ids = _read_ids(positions)
+    ids = read_ids(positions)
     unique, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise RequestError(f"Each id may occur once; {unique[counts > 1][:5].tolist()} occur more often.")
@@ -139,7 +139,7 @@ def _flatten(positions: SkyCoord) -> SkyCoord:
     return positions.reshape(-1)
 
 
-def _read_ids(table: Table) -> NDArray[np.int64]:
+def read_ids(table: Table) -> NDArray[np.int64]:
     """Return the numbers of a table's rows."""
     if "id" not in table.colnames:
         return np.arange(len(table))
@@ -149,7 +149,7 @@ def _read_ids(table: Table) -> NDArray[np.int64]:
     return ids.astype(np.int64)
 
 
-def _read_column(table: Table, name: str, unit: u.UnitBase, *, default: float = np.nan) -> Floats:
+def read_column(table: Table, name: str, unit: u.UnitBase, *, default: float = np.nan) -> Floats:
     """Return a column as floats of a unit, with a value for missing entries."""
     column: Any = table[name]
     try:
@@ -174,7 +174,7 @@ def _read_shapes(table: Table) -> SkyShapes | None:
     def read(name: str, unit: u.UnitBase, default: float) -> Floats:
         if name not in table.colnames:
             return np.full(len(table), default)
-        return _read_column(table, name, unit, default=default)
+        return read_column(table, name, unit, default=default)
 
     radius = read("half_light_radius", u.arcsec, np.nan)
     return SkyShapes(
@@ -187,7 +187,7 @@ def _read_shapes(table: Table) -> SkyShapes | None:
 
 def _move_table(table: Table, ids: NDArray[np.int64], *, epoch: Time | None, time: Time | None) -> Targets:
     """Return a table's positions at a time."""
-    ra, dec = _read_column(table, "ra", u.deg), _read_column(table, "dec", u.deg)
+    ra, dec = read_column(table, "ra", u.deg), read_column(table, "dec", u.deg)
     is_known = np.isfinite(ra) & (np.abs(dec) <= 90.0)
     ra[~is_known] = dec[~is_known] = np.nan
     moves = {"pmra", "pmdec"} <= set(table.colnames)
@@ -195,18 +195,18 @@ def _move_table(table: Table, ids: NDArray[np.int64], *, epoch: Time | None, tim
     if not (moves or has_parallax):
         return Targets(ids, ra % 360.0, dec)
     if "ref_epoch" in table.colnames:
-        years = _read_column(table, "ref_epoch", u.yr)[is_known]
+        years = read_column(table, "ref_epoch", u.yr)[is_known]
         if np.isnan(years).any():
             raise RequestError(f"Column ref_epoch has no value for {np.isnan(years).sum()} of the positions.")
         epoch = Time(years, format="jyear", scale="tdb")
     motions = {}
     if moves:
-        pmra, pmdec = (_read_column(table, name, u.mas / u.yr, default=0.0) for name in ("pmra", "pmdec"))
+        pmra, pmdec = (read_column(table, name, u.mas / u.yr, default=0.0) for name in ("pmra", "pmdec"))
         motions = {"pm_ra_cosdec": pmra[is_known] * u.mas / u.yr, "pm_dec": pmdec[is_known] * u.mas / u.yr}
     start = SkyCoord(ra[is_known], dec[is_known], unit=u.deg, frame="icrs", **motions)
     moved = propagate_positions(start, epoch=epoch, time=time)
     if has_parallax:
-        parallax = _read_column(table, "parallax", u.mas, default=0.0)[is_known]
+        parallax = read_column(table, "parallax", u.mas, default=0.0)[is_known]
         moved = _apply_parallax(moved, parallax, time)
     ra[is_known], dec[is_known] = moved.ra.deg, moved.dec.deg
     return Targets(ids, ra, dec)
@@ -233,9 +233,9 @@ def _interpolate_ephemeris(table: Table, time: Time | None) -> Targets:
     if time is None:
         raise RequestError("The positions are an ephemeris, but the time of the image is not known.")
     column = table["time"]
-    mjd = column.tai.mjd if isinstance(column, Time) else _read_column(table, "time", u.day)
-    ids = _read_ids(table) if "id" in table.colnames else np.zeros(len(table), dtype=np.int64)
-    ra, dec = _read_column(table, "ra", u.deg), _read_column(table, "dec", u.deg)
+    mjd = column.tai.mjd if isinstance(column, Time) else read_column(table, "time", u.day)
+    ids = read_ids(table) if "id" in table.colnames else np.zeros(len(table), dtype=np.int64)
+    ra, dec = read_column(table, "ra", u.deg), read_column(table, "dec", u.deg)
     names = np.unique(ids)
     found = np.full((2, names.size), np.nan)
     for k, name in enumerate(names):

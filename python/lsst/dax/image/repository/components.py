@@ -11,7 +11,6 @@ from typing import Any
 
 import astropy.units as u
 import pydantic
-from astropy.time import Time
 
 from lsst.images import Bounds
 from lsst.images.fields import BaseField
@@ -40,13 +39,8 @@ class StoredComponents:
     photometric_scaling: BaseField | None = None
     aperture_corrections: Mapping[str, Any] = field(default_factory=dict)
 
-    begin: Time | None = None
-    """Begin of the exposure."""
-
-    end: Time | None = None
-    """End of the exposure."""
-
-    exposure_time: u.Quantity | None = None
+    obs_info: Any = None
+    """Description of the observation, an ``ObservationInfo``."""
 
 
 def read_components(reader: DatasetReader) -> StoredComponents:
@@ -98,7 +92,6 @@ def read_components(reader: DatasetReader) -> StoredComponents:
 
 def _from_tree(reader: DatasetReader, tree: Any, archive: InputArchive[Any]) -> StoredComponents:
     """Make the components of a tree and its archive."""
-    info = getattr(tree, "obs_info", None)
     scaling = getattr(tree, "photometric_scaling", None)
     corrections = getattr(tree, "aperture_corrections", None)
     bounds = getattr(tree, "bounds", None)
@@ -109,7 +102,7 @@ def _from_tree(reader: DatasetReader, tree: Any, archive: InputArchive[Any]) -> 
         bounds=None if bounds is None else bounds.deserialize(),
         photometric_scaling=None if scaling is None else scaling.deserialize(archive),
         aperture_corrections={} if corrections is None else corrections.deserialize(archive),
-        **_describe(info),
+        obs_info=getattr(tree, "obs_info", None),
     )
 
 
@@ -137,14 +130,5 @@ def _fetch_components(reader: DatasetReader) -> StoredComponents:
         bounds=fetch("bounds"),
         photometric_scaling=fetch("photometric_scaling"),
         aperture_corrections=fetch("aperture_corrections") or {},
-        **_describe(fetch("obs_info")),
+        obs_info=fetch("obs_info"),
     )
-
-
-def _describe(info: Any) -> dict[str, Any]:
-    """Return what is known of an observation."""
-    return {
-        "begin": getattr(info, "datetime_begin", None),
-        "end": getattr(info, "datetime_end", None),
-        "exposure_time": getattr(info, "exposure_time", None),
-    }
