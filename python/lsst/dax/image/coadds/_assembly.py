@@ -27,6 +27,7 @@ from ._tile import CellOutcome, Contribution, Layers, TileOutcome
 from ._warping import to_mask
 from .coadd import Coadd
 from .record import RECORD_KEY, CoaddRecord
+from .rules import Statistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +177,13 @@ class Canvas:
     ) -> CellCoadd | MaskedImage:
         """Return the image, a cell coadd where the pixels lie in a patch."""
         grid, bands = self.record.grid, self.record.bands
-        image = Image(
-            self.layers.image, bbox=self.layers.bbox, unit=u.nJy, sky_projection=grid.sky_projection
-        )
+        is_flux = self.record.recipe.statistic is not Statistic.CHI_SQUARED
+        unit = u.nJy if is_flux else u.dimensionless_unscaled
+        image = Image(self.layers.image, bbox=self.layers.bbox, unit=unit, sky_projection=grid.sky_projection)
         mask = to_mask(self.layers.mask, self.layers.bbox, self.planes)
-        variance = self._image(self.layers.variance, u.nJy**2)
-        if self.record.patch is not None and isinstance(grid.sky_projection.pixel_frame, TractFrame):
+        variance = self._image(self.layers.variance, unit**2)
+        in_patch = self.record.patch is not None and isinstance(grid.sky_projection.pixel_frame, TractFrame)
+        if in_patch and is_flux:
             coadd: CellCoadd | MaskedImage = CellCoadd(
                 image,
                 mask=mask,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 __all__ = ("fetch_coadd", "make_from_record", "recreate_from", "subtract_coadds")
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from uuid import UUID
+
+import astropy.units as u
+from astropy.table import Row
 
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.progress import Progress
@@ -27,7 +32,7 @@ from ..version import __version__
 from ._assembly import Canvas
 from ._cell import find_padding
 from ._grid_from_butler import CoaddGrid, CoaddRegion, find_coadd_grid
-from ._inputs_from_butler import find_inputs
+from ._inputs_from_butler import CoaddInputs, find_inputs
 from ._plan import CoaddPlan, PlannedTile
 from ._tile import TileOutcome
 from ._tiles_from_butler import PSF_PX, TileRequest, make_tile_from_butler
@@ -111,7 +116,7 @@ def fetch_coadd(
         recipe = parse_recipe(recipe)
         grid = find_coadd_grid(butler, region, cells=recipe.cells, skymap=skymap)
         _check_size(grid.target.bbox, max_pixels)
-        record = make_record(butler, recipe, grid)
+        record = make_record(find_inputs(butler, recipe, grid.target, executor=executor), grid)
         return make_from_record(butler, record, executor=executor, max_pixels=max_pixels)
 
 
@@ -241,10 +246,13 @@ def subtract_coadds(
     return subtract(*coadds)
 
 
-def make_record(butler: ButlerLike, recipe: Recipe, grid: CoaddGrid) -> CoaddRecord:
-    """Find the inputs of a coadd, and write down what it is made from."""
-    inputs = find_inputs(butler, recipe, grid.target)
-    box, layout = grid.target.bbox, grid.layout
+def make_record(inputs: CoaddInputs, grid: CoaddGrid) -> CoaddRecord:
+    """Write down what a coadd is made from.
+
+    Images that go into no cell are among it where they may go into one: how
+    many visits the best are chosen from is part of the choice.
+    """
+    box, layout, recipe = grid.target.bbox, grid.layout, inputs.recipe
     return CoaddRecord(
         software=f"lsst-dax-image {__version__}",
         recipe=recipe,
@@ -254,14 +262,26 @@ def make_record(butler: ButlerLike, recipe: Recipe, grid: CoaddGrid) -> CoaddRec
         padding_px=find_padding(recipe),
         anchor=(layout.anchor.x, layout.anchor.y),
         patch=grid.patch,
-        inputs=tuple(_record_input(item) for item in inputs),
+        inputs=tuple(_record_input(row, recipe.dataset_type) for row in inputs.table if row["n_cells"] > 0),
     )
 
 
-def _record_input(item: object) -> RecordedInput:
+def _record_input(row: Row, dataset_type: str) -> RecordedInput:
     """Write down one input."""
-    d = item.dataId
-    return RecordedInput(id=item.id, dataset_type=item.datasetType.name, instrument=d["instrument"], visit=d["visit"], detector=d["detector"], band=d["band"], physical_filter=d["physical_filter"], day_obs=d["day_obs"], weight=1.0, effective_time_s=30.0)
+    times = [float(row[name].to_value(u.s)) for name in ("effective_time", "exposure_time")]
+    return RecordedInput(
+        id=UUID(str(row["uuid"])),
+        dataset_type=dataset_type,
+        instrument=str(row["instrument"]),
+        visit=int(row["visit"]),
+        detector=int(row["detector"]),
+        band=str(row["band"]),
+        physical_filter=str(row["physical_filter"]),
+        day_obs=int(row["day_obs"]),
+        weight=float(row["weight"].value),
+        effective_time_s=next((time for time in times if math.isfinite(time)), 0.0),
+        rank=float(row["rank"]),
+    )
 
 
 def _check_size(bbox: Box, max_pixels: int) -> None:

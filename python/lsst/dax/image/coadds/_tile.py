@@ -7,13 +7,16 @@ __all__ = ("CellOutcome", "Contribution", "Layers", "TileInput", "TileOutcome", 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from lsst.images import Box
+from lsst.images import Box, SkyProjection
 from lsst.images.cells import CellIJ
 
+from ..geometry import TargetGrid
 from ._cell import CellInput, CombinedCell, combine_cell, trim
 from ._cells import CellLayout, CellRange, SourceOutline, intersect
 from .cell_psf import combine_aperture_corrections, measure_psf_shapes
@@ -44,6 +47,9 @@ class TileInput:
 
     noise: NDArray[np.float32]
     """Realisations of its noise, shape ``(n, rows, columns)`` with the pixels of ``warp``."""
+
+    pixel_areas: NDArray[np.float64]
+    """Area of a pixel of the coadd in pixels of the input, in the middle of each cell."""
 
     effective_time_s: float
     """Effective exposure time."""
@@ -89,7 +95,7 @@ class CellOutcome:
     """Aperture corrections."""
 
     noise_correlation: NDArray[np.float64]
-    """Correlation of the noise of neighbouring pixels, shape ``(side, side)``; 1 alone if there is no input."""
+    """Correlation of the noise of neighbours, shape ``(side, side)``; 1 alone if there is no input."""
 
     contributions: tuple[Contribution, ...]
     """Inputs in their order."""
@@ -165,6 +171,7 @@ def make_tile(
     *,
     cells: CellRange,
     layout: CellLayout,
+    projection: SkyProjection[Any],
     recipe: Recipe,
     planes: tuple[str, ...],
     bbox: Box,
@@ -178,6 +185,8 @@ def make_tile(
         Inputs of each cell, in the order in which they are combined.
     cells, layout
         Which cells it has.
+    projection
+        Projection of the coadd.
     recipe
         How they are made.
     planes
@@ -210,7 +219,9 @@ def make_tile(
         if not members:
             outcomes.append(_blank_cell(cell, psf_px))
             continue
-        combined = combine_cell([member.layer for member in members], inner, recipe)
+        scale = TargetGrid(projection, inner).pixel_scale.to_value(u.arcsec)
+        parts = [member.layer for member in members]
+        combined = combine_cell(parts, inner, recipe, pixel_scale_arcsec=scale)
         layers.copy_from(_to_layers(combined, members, inner))
         outcomes.append(_describe_cell(cell, number, combined, members))
     return TileOutcome(layers, tuple(outcomes))
@@ -254,6 +265,7 @@ def _find_member(
         band=item.band,
         noise_correlation=item.noise_correlations[number],
         noise=item.noise[:, rows, columns],
+        pixel_area=float(item.pixel_areas[number]),
     )
     overlap = item.outline.overlap_fraction(inner)
     return _Member(item, layer, good, overlap, item.outline.covers_center(inner))

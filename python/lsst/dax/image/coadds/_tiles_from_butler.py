@@ -117,6 +117,7 @@ def make_tile_from_butler(butler: ButlerLike, request: TileRequest, tile: Planne
             [[inputs[index] for index in members if index in inputs] for members in tile.members],
             cells=tile.cells,
             layout=layout,
+            projection=record.grid.sky_projection,
             recipe=record.recipe,
             planes=planes,
             bbox=record.grid.bbox,
@@ -217,6 +218,7 @@ def _join(
             psfs.maps, kernel=record.recipe.kernel, cell_px=layout.inner_px
         ).correlations,
         noise=noise,
+        pixel_areas=np.abs(np.linalg.det(psfs.maps.matrices)),
         effective_time_s=item.effective_time_s,
         band=item.band,
     )

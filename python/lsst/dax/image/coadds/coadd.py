@@ -32,12 +32,13 @@ class Coadd:
     """Image in nJy, variance in nJy**2 and mask.
 
     A `~lsst.images.cells.CellCoadd` where the region lies in one patch of a
-    sky map with cells; else a `~lsst.images.MaskedImage`.  The variance is
-    that of each pixel by itself: see ``noise_correlation``.
+    sky map with cells; else a `~lsst.images.MaskedImage`, as is each
+    chi-squared image, which has no unit and no PSF of its own.  The variance
+    is that of each pixel by itself: see ``noise_correlation``.
     """
 
     psf: CellPointSpreadFunction
-    """PSF of each cell."""
+    """PSF of each cell; of a chi-squared image the mean of those of the bands."""
 
     n_inputs: Image
     """Number of inputs behind each pixel."""

@@ -56,7 +56,7 @@ class RecordedInput(pydantic.BaseModel, frozen=True, extra="forbid", allow_inf_n
     """Weight of the whole input."""
 
     effective_time_s: float = pydantic.Field(ge=0)
-    """Effective exposure time in seconds."""
+    """Effective exposure time in seconds; where its file does not say it the exposure time, or 0."""
 
     rank: float = 0.0
     """What the best visits are the best in; smaller is better."""
