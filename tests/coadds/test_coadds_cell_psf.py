@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import galsim
 import numpy as np
 import pytest
-from lsst.images import Box
+from lsst.images import Box, SkyProjection
 from lsst.images.psfs import GaussianPointSpreadFunction
 from numpy.typing import NDArray
-from tests.support.resampling import make_tan
+from tests.support.resampling import make_source, make_tan
 
 from lsst.dax.image.coadds import (
     combine_aperture_corrections,
@@ -20,9 +22,10 @@ from lsst.dax.image.coadds import (
 from lsst.dax.image.errors import InputDataError, RequestError
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.psfs import make_psf_evaluator
-from lsst.dax.image.resampling import Kernel, ResampledPsf
+from lsst.dax.image.resampling import Kernel, find_local_maps, resample
 
 SIZE = 201
+SOURCE = make_tan(x=100.0, y=100.0)
 
 
 def make_gaussian(xx: float, yy: float, xy: float, *, half: int = 17) -> NDArray[np.float64]:
@@ -38,44 +41,115 @@ def make_moffat(fwhm: float, beta: float, e1: float, *, side: int = 35) -> NDArr
     return np.asarray(image / image.sum())
 
 
-@pytest.mark.parametrize(
-    "kernel",
-    [Kernel.LANCZOS3, Kernel.LANCZOS3_MOMENTS, Kernel.LANCZOS5, Kernel.BILINEAR, Kernel.NEAREST],
-)
-@pytest.mark.parametrize(("rotation", "scale"), [(0.0, 0.2), (33.0, 0.2), (10.0, 0.13), (20.0, 0.3)])
-def test_images_are_those_of_a_resampled_psf(kernel: Kernel, rotation: float, scale: float) -> None:
-    psf = GaussianPointSpreadFunction(2.0, bounds=Box.from_shape((SIZE, SIZE)), stamp_size=31)
-    source = make_tan(x=100.0, y=100.0)
-    grid = TargetGrid(make_tan(rotation=rotation, scale=scale), Box.factory[-60:61, -60:61])
-    single = ResampledPsf(psf, source_projection=source, grid=grid, kernel=kernel)
-    x, y = np.array([0.0, 12.5, -20.0]), np.array([0.0, -30.0, 7.25])
-    size = single.kernel_bbox.x.size
+def draw_star(
+    psf: GaussianPointSpreadFunction, target: SkyProjection[Any], x: int, y: int, size: int, kernel: Kernel
+) -> NDArray[np.float64]:
+    """Return the image of a star at a target pixel, resampled as an image is."""
+    box = Box.from_shape((SIZE, SIZE))
+    maps = find_local_maps(SOURCE, target, x=np.array([float(x)]), y=np.array([float(y)]))
+    star = psf.compute_stellar_image(x=maps.positions[0, 0], y=maps.positions[0, 1])
+    pixels = np.zeros((SIZE, SIZE))
+    pixels[star.bbox.slice_within(box)] = star.array
+    half = size // 2
+    grid = TargetGrid(target, Box.factory[y - half : y + half + 1, x - half : x + half + 1])
+    image = resample(make_source(pixels, SOURCE), grid, kernel=kernel).masked_image.image.array
+    return np.asarray(image / image.sum(dtype=float), np.float64)
+
+
+KERNELS = [Kernel.LANCZOS3, Kernel.LANCZOS3_MOMENTS, Kernel.LANCZOS5, Kernel.BILINEAR, Kernel.NEAREST]
+MAPS = [(0.0, 0.2, 0.0), (0.0, 0.2, 0.4), (33.0, 0.2, 0.3), (10.0, 0.13, 0.0), (20.0, 0.3, 0.2)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("rotation", "scale", "shift"), MAPS)
+def test_psf_is_the_image_of_a_star(kernel: Kernel, rotation: float, scale: float, shift: float) -> None:
+    psf = GaussianPointSpreadFunction(2.0, bounds=Box.from_shape((SIZE, SIZE)), stamp_size=41)
+    target = make_tan(rotation=rotation, scale=scale, x=shift, y=-0.7 * shift)
+    x, y = np.array([0.0, 12.0, -20.0]), np.array([0.0, -10.0, 7.0])
     drawn = draw_cell_psfs(
         make_psf_evaluator(psf),
-        source_projection=source,
-        target_projection=grid.sky_projection,
+        source_projection=SOURCE,
+        target_projection=target,
         x=x,
         y=y,
-        size_px=size,
+        size_px=31,
         kernel=kernel,
     )
     assert drawn.is_good.all()
     for i in range(3):
-        expected = single.compute_kernel_image(x=x[i], y=y[i]).array
-        np.testing.assert_allclose(drawn.images[i], expected, atol=1e-6 * expected.max())
-    # A smaller stamp is the middle of a larger one, but for its sum.
-    small = draw_cell_psfs(
-        make_psf_evaluator(psf),
-        source_projection=source,
-        target_projection=grid.sky_projection,
-        x=x[1:2],
-        y=y[1:2],
-        size_px=11,
-        kernel=kernel,
-    ).images[0]
-    cut = slice(size // 2 - 5, size // 2 + 6)
-    middle = drawn.images[1][cut, cut]
+        expected = draw_star(psf, target, int(x[i]), int(y[i]), 31, kernel)
+        np.testing.assert_allclose(drawn.images[i], expected, atol=3e-5 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "tolerance"),
+    [
+        (Kernel.LANCZOS3, 5e-4),
+        (Kernel.LANCZOS3_MOMENTS, 5e-4),
+        (Kernel.LANCZOS5, 5e-4),
+        (Kernel.BILINEAR, 2e-3),
+    ],
+)
+@pytest.mark.parametrize("rotation", [0.0, 0.3, 33.0])
+@pytest.mark.parametrize("side", [40, 41])
+def test_psf_of_a_cell_is_the_mean_of_its_stars(
+    kernel: Kernel, tolerance: float, rotation: float, side: int
+) -> None:
+    psf = GaussianPointSpreadFunction(1.5, bounds=Box.from_shape((SIZE, SIZE)), stamp_size=31)
+    # At each pixel of the cell, and once for all of it.
+    x, y = (place.ravel() for place in np.meshgrid(*2 * [np.arange(float(side)) - side // 2]))
+    middle = np.array([x.mean()])
+    stars, drawn = (
+        draw_cell_psfs(
+            make_psf_evaluator(psf),
+            source_projection=SOURCE,
+            target_projection=make_tan(rotation=rotation, x=0.37, y=-0.29),
+            x=columns,
+            y=rows,
+            size_px=21,
+            kernel=kernel,
+            cell_px=cell_px,
+        )
+        for columns, rows, cell_px in ((x, y, 1), (middle, middle, side))
+    )
+    mean = stars.images.mean(axis=0)
+    found, expected = measure_psf_shapes(drawn.images), measure_psf_shapes(mean[None])
+    assert found.xx[0] == pytest.approx(expected.xx[0], rel=tolerance)
+    assert found.yy[0] == pytest.approx(expected.yy[0], rel=tolerance)
+    np.testing.assert_allclose(drawn.images[0], mean, atol=5.0 * tolerance * mean.max())
+
+
+def test_a_smaller_stamp_is_the_middle_of_a_larger_one() -> None:
+    psf = GaussianPointSpreadFunction(2.0, bounds=Box.from_shape((SIZE, SIZE)), stamp_size=31)
+    large, small = (
+        draw_cell_psfs(
+            make_psf_evaluator(psf),
+            source_projection=SOURCE,
+            target_projection=make_tan(rotation=20.0),
+            x=np.zeros(1),
+            y=np.zeros(1),
+            size_px=size,
+            cell_px=150,
+        ).images[0]
+        for size in (31, 11)
+    )
+    middle = large[10:21, 10:21]
     np.testing.assert_allclose(small, middle / middle.sum(), rtol=1e-12, atol=1e-15)
+
+
+def test_whole_pixels_between_grids_change_nothing() -> None:
+    psf = GaussianPointSpreadFunction(1.5, bounds=Box.from_shape((SIZE, SIZE)), stamp_size=31)
+    drawn = draw_cell_psfs(
+        make_psf_evaluator(psf),
+        source_projection=SOURCE,
+        target_projection=make_tan(x=3.0, y=-5.0),
+        x=np.array([-0.5]),
+        y=np.array([10.5]),
+        size_px=31,
+        cell_px=150,
+    )
+    expected = psf.compute_kernel_image(x=100.0, y=100.0).array
+    np.testing.assert_allclose(drawn.images[0], expected, atol=1e-6 * expected.max())
 
 
 def test_cells_off_an_input_have_no_psf() -> None:
@@ -91,7 +165,7 @@ def test_cells_off_an_input_have_no_psf() -> None:
     assert drawn.is_good.tolist() == [True, False]
     assert np.isnan(drawn.images[1]).all()
     np.testing.assert_allclose(drawn.maps.positions[1], [600.0, 100.0], atol=1e-2)
-    with pytest.raises(RequestError, match="PSF images of 30 pixels a side"):
+    with pytest.raises(RequestError, match="PSF images of 30 pixels a side for cells of 1"):
         draw_cell_psfs(
             make_psf_evaluator(psf),
             source_projection=make_tan(),

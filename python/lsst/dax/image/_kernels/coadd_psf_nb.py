@@ -53,6 +53,7 @@ def fill_weights(
 @kernel
 def resample_stamps(
     stamps: Floats,
+    centers: Floats,
     matrices: Floats,
     coefficients: NDArray[np.float32],
     taps: int,
@@ -65,7 +66,9 @@ def resample_stamps(
     Parameters
     ----------
     stamps
-        Source stamps of odd sides, centred, shape ``(n, height, width)``.
+        Source stamps, shape ``(n, height, width)``.
+    centers
+        Place (x, y) of the star on each, from the first pixel, shape ``(n, 2)``.
     matrices
         Derivatives of source (x, y) with respect to target (x, y), shape
         ``(n, 2, 2)``.
@@ -87,8 +90,8 @@ def resample_stamps(
             v = j - rows // 2
             for i in range(columns):
                 u = i - columns // 2
-                x = matrices[s, 0, 0] * u + matrices[s, 0, 1] * v + width // 2
-                y = matrices[s, 1, 0] * u + matrices[s, 1, 1] * v + height // 2
+                x = matrices[s, 0, 0] * u + matrices[s, 0, 1] * v + centers[s, 0]
+                y = matrices[s, 1, 0] * u + matrices[s, 1, 1] * v + centers[s, 1]
                 value = 0.0
                 if -taps < x < width + taps and -taps < y < height + taps:
                     x0 = fill_weights(x, coefficients, taps, first_tap, shift, weights_x)
@@ -116,6 +119,7 @@ def interpolate_profile(profile: Floats, places: float, distance: float) -> floa
 @kernel
 def resample_stretched_stamps(
     stamps: Floats,
+    centers: Floats,
     matrices: Floats,
     to_kernel: Floats,
     reaches: Floats,
@@ -129,7 +133,9 @@ def resample_stretched_stamps(
     Parameters
     ----------
     stamps
-        Source stamps of odd sides, centred, shape ``(n, height, width)``.
+        Source stamps, shape ``(n, height, width)``.
+    centers
+        Place (x, y) of the star on each, from the first pixel, shape ``(n, 2)``.
     matrices
         Derivatives of source (x, y) with respect to target (x, y), shape
         ``(n, 2, 2)``.
@@ -150,8 +156,8 @@ def resample_stretched_stamps(
             v = j - rows // 2
             for i in range(columns):
                 u = i - columns // 2
-                x = matrices[s, 0, 0] * u + matrices[s, 0, 1] * v + width // 2
-                y = matrices[s, 1, 0] * u + matrices[s, 1, 1] * v + height // 2
+                x = matrices[s, 0, 0] * u + matrices[s, 0, 1] * v + centers[s, 0]
+                y = matrices[s, 1, 0] * u + matrices[s, 1, 1] * v + centers[s, 1]
                 value = total = 0.0
                 for q in range(math.ceil(y - reaches[s, 1]), math.floor(y + reaches[s, 1]) + 1):
                     for p in range(math.ceil(x - reaches[s, 0]), math.floor(x + reaches[s, 0]) + 1):
