@@ -32,4 +32,5 @@ Importing this package imports neither numba nor matplotlib.
 """
 
 from .errors import *
+from .recreate import *
 from .version import __version__ as __version__

@@ -100,6 +100,7 @@ class Canvas:
             aperture_corrections=corrections,
             inputs=self._make_inputs(),
             provenance=provenance,
+            recipe=self.record.recipe,
             record=self.record,
         )
 

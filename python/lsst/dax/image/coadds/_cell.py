@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lsst.images import Box
 
 from ..errors import MissingPsfError, RequestError
-from .artifacts import find_artifacts
 from .cell_psf import combine_psfs, find_effective_weights
 from .chi_squared import make_chi_squared
 from .combination import combine_warps
@@ -178,6 +177,8 @@ def _match(item: CellInput, rules: PsfMatching, pixel_scale_arcsec: float) -> Ce
 
 def _mark_artifacts(inputs: Sequence[CellInput], recipe: Recipe) -> list[CellInput]:
     """Set CLIPPED where an input has an artifact."""
+    from .artifacts import find_artifacts  # noqa: PLC0415
+
     found = find_artifacts([item.warp for item in inputs], recipe.artifacts, masks=recipe.masks)
     marked = []
     for item, where in zip(inputs, found, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("fetch_coadd", "make_from_record", "recreate_from", "subtract_coadds")
+__all__ = ("MAX_PIXELS", "fetch_coadd", "make_from_record", "recreate_from", "subtract_coadds")
 
 import math
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ from ._plan import CoaddPlan, PlannedTile
 from ._tile import TileOutcome
 from ._tiles_from_butler import PSF_PX, TileRequest, make_tile_from_butler
 from ._warping import find_planes, name_planes
-from .coadd import Coadd, CoaddDifference, subtract
+from .coadd import Coadd, CoaddDifference, subtract_images
 from .recipe import Recipe, parse_recipe
 from .record import CoaddRecord, RecordedInput, read_coadd_record, write_projection
 
@@ -243,7 +243,7 @@ def subtract_coadds(
         fetch_coadd(butler, recipe, region, skymap=skymap, executor=executor, max_pixels=max_pixels)
         for recipe in (first, second)
     ]
-    return subtract(*coadds)
+    return subtract_images(*coadds)
 
 
 def make_record(inputs: CoaddInputs, grid: CoaddGrid) -> CoaddRecord:

@@ -201,6 +201,7 @@ def _join(
         y=np.array([box.y.center for box in boxes]),
         size_px=PSF_PX,
         kernel=record.recipe.kernel,
+        cell_px=layout.inner_px,
     )
     corrections: list[dict[str, float]] = [{} for _ in boxes]
     there = np.flatnonzero(psfs.is_good)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ("Coadd", "CoaddDifference", "subtract")
+__all__ = ("Coadd", "CoaddDifference", "subtract_images")
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -17,11 +17,9 @@ from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd, CellField, CellPointSpreadFunction, CoaddProvenance
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import RequestError
+from ..errors import InternalError, RequestError
+from .recipe import Recipe
 from .record import CoaddRecord
-
-if TYPE_CHECKING:
-    from .recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +68,11 @@ class Coadd:
     provenance: CoaddProvenance | None
     """Contributions cell by cell, as persisted coadds have them; `None` for a region beyond one patch."""
 
-    record: CoaddRecord
-    """Everything that the coadd was made from."""
+    recipe: Recipe
+    """What was asked for."""
 
-    @property
-    def recipe(self) -> Recipe:
-        """What was asked for."""
-        return self.record.recipe
+    record: CoaddRecord | None
+    """Everything that it was made from; `None` for a coadd of warps in memory."""
 
     @property
     def bbox(self) -> Box:
@@ -86,7 +82,9 @@ class Coadd:
     @property
     def sky_projection(self) -> SkyProjection[Any]:
         """Projection."""
-        return self.record.grid.sky_projection
+        if self.image.sky_projection is None:
+            raise InternalError(f"The coadd of {self.bbox} has lost its projection.")
+        return self.image.sky_projection
 
     def write(
         self, uri: ResourcePathExpression, *, overwrite: bool = False, created: Time | None = None
@@ -145,7 +143,7 @@ class CoaddDifference:
     """What is subtracted."""
 
 
-def subtract(first: Coadd, second: Coadd) -> CoaddDifference:
+def subtract_images(first: Coadd, second: Coadd) -> CoaddDifference:
     """Subtract one coadd from another.
 
     Parameters
@@ -165,7 +163,8 @@ def subtract(first: Coadd, second: Coadd) -> CoaddDifference:
     RequestError
         Raised if the pixels or the mask planes differ.
     """
-    if first.bbox != second.bbox or first.record.projection != second.record.projection:
+    transforms = [coadd.sky_projection.pixel_to_sky_transform for coadd in (first, second)]
+    if first.bbox != second.bbox or transforms[0] != transforms[1]:
         raise RequestError(f"Coadds of {first.bbox} and {second.bbox} are not on the same pixels.")
     one, two = first.image, second.image
     if one.mask.schema != two.mask.schema:
