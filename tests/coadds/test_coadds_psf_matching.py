@@ -18,6 +18,7 @@ from lsst.dax.image.coadds import (
     PsfTarget,
     Warp,
     convolve_noise_correlation,
+    convolve_warp,
     find_matching_problem,
     find_sum_variance_factor,
     make_matching_kernel,
@@ -224,3 +225,22 @@ def test_values_are_those_of_a_direct_convolution() -> None:
 def test_an_input_without_a_psf_is_refused() -> None:
     with pytest.raises(MissingPsfError, match=r"visit=1, detector=2.*has no PSF"):
         match_psf(make_warp(np.zeros((50, 50)), None), make_gaussian(4.0), rules=RULES)
+
+
+def test_a_given_kernel_is_applied_as_it_is() -> None:
+    kernel = 0.9 * make_gaussian(3.0, 2.0, 0.4, half=8)
+    image = np.zeros((60, 80))
+    image[30, 40] = 1000.0
+    psf = make_gaussian(2.5)
+    convolved = convolve_warp(make_warp(image, psf), kernel)
+    np.testing.assert_allclose(convolved.image[22:39, 32:49], 1000.0 * kernel, atol=1e-4)
+    assert convolved.psf is not None
+    assert convolved.psf.sum() == pytest.approx(1.0)
+    shapes = measure_psf_shapes(convolved.psf[None])
+    assert (shapes.xx[0], shapes.yy[0], shapes.xy[0]) == pytest.approx((5.5, 4.5, 0.4), rel=1e-3)
+    assert convolve_warp(make_warp(image, None), kernel).psf is None
+    for wrong in (np.ones((3, 5)), np.ones((4, 4)), np.ones((61, 61))):
+        with pytest.raises(RequestError, match=r"A kernel of .* for an input of \(60, 80\)"):
+            convolve_warp(make_warp(image, None), wrong)
+    with pytest.raises(RequestError, match="1 values of a kernel are not finite"):
+        convolve_warp(make_warp(image, None), np.where(kernel == kernel.max(), np.nan, kernel))

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = (
     "MAX_AMPLIFICATION",
     "MatchingKernel",
+    "convolve_warp",
     "find_matching_problem",
     "make_matching_kernel",
     "make_target_psf",
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+import scipy.signal
 from numpy.typing import NDArray
 
 from .._kernels.coadd_grow_nb import grow_bits
@@ -228,6 +230,43 @@ def match_psf(
 
     Notes
     -----
+    See `convolve_warp` for what becomes of missing pixels, masks and noise.
+    """
+    if warp.psf is None:
+        raise MissingPsfError(f"{warp.key} has no PSF, so it cannot be brought to another.")
+    found = make_matching_kernel(warp.psf, target_psf, rules=rules)
+    convolved = convolve_warp(warp, found.kernel, noise_correlation=noise_correlation)
+    return dataclasses.replace(convolved, psf=found.psf)
+
+
+def convolve_warp(warp: Warp, kernel: Floats, *, noise_correlation: Floats | None = None) -> Warp:
+    """Convolve an input with a given kernel.
+
+    Parameters
+    ----------
+    warp
+        Input.  Not modified.
+    kernel
+        Kernel of one odd side, not larger than the input.  Its sum multiplies
+        fluxes.
+    noise_correlation
+        Correlation of the input's noise, with 1 in the middle, of odd sides.
+        With `None` the noise of pixels counts as independent.
+
+    Returns
+    -------
+    convolved
+        Image, variance and mask convolved.  The PSF is convolved as well, if
+        there is one, on its own pixels and scaled to a sum of 1.
+
+    Raises
+    ------
+    RequestError
+        Raised if the sides of the kernel are even, differ, or are larger than
+        the input, or if a value is not finite.
+
+    Notes
+    -----
     A kernel has support where it exceeds 5 thousandths of its peak.  A pixel
     has no value where its support holds a missing one, or reaches beyond the
     box: a hole grows by the kernel, and nothing is invented.  Pixels that are
@@ -239,14 +278,18 @@ def match_psf(
     of the same variance.  The noise of the result is correlated over the
     kernel: see `lsst.dax.image.coadds.convolve_noise_correlation`.
     """
-    if warp.psf is None:
-        raise MissingPsfError(f"{warp.key} has no PSF, so it cannot be brought to another.")
-    found = make_matching_kernel(warp.psf, target_psf, rules=rules)
-    kernel = found.kernel
+    side = kernel.shape[0]
+    if kernel.shape != (side, side) or side % 2 == 0 or side > min(warp.image.shape):
+        raise RequestError(
+            f"A kernel of {kernel.shape} pixels for an input of {warp.image.shape}; "
+            "one odd side, not larger than the input, is needed."
+        )
+    if not np.isfinite(kernel).all():
+        raise RequestError(f"{np.count_nonzero(~np.isfinite(kernel))} values of a kernel are not finite.")
     factor = 1.0 if noise_correlation is None else find_sum_variance_factor(noise_correlation, kernel)
     has_value = np.isfinite(warp.image) & np.isfinite(warp.variance)
     missing = _grow_missing(~has_value, kernel)
-    shape = find_fft_shape(warp.image.shape, rules.kernel_px)
+    shape = find_fft_shape(warp.image.shape, side)
     image = _convolve(np.where(has_value, warp.image, 0.0), kernel, shape)
     variance = _convolve(np.where(has_value, warp.variance, 0.0), kernel**2, shape) * factor
     image[missing] = variance[missing] = np.nan
@@ -259,8 +302,17 @@ def match_psf(
         image=image.astype(np.float32),
         variance=variance.astype(np.float32),
         mask=mask,
-        psf=found.psf,
+        psf=None if warp.psf is None else _convolve_psf(warp.psf, kernel),
     )
+
+
+def _convolve_psf(psf: Floats, kernel: Floats) -> Floats:
+    """Return the middle of a convolved PSF, with a sum of 1."""
+    wide = scipy.signal.convolve(psf, kernel, mode="full", method="direct")
+    rows, columns = psf.shape
+    half = kernel.shape[0] // 2
+    stamp = wide[half : half + rows, half : half + columns]
+    return np.asarray(stamp / stamp.sum())
 
 
 def _convolve(image: Floats, kernel: Floats, shape: tuple[int, int]) -> Floats:
