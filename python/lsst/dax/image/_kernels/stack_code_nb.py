@@ -149,7 +149,8 @@ class Sum:
 
     def __init__(self, builder: Any, start: Any) -> None:
         self._builder = builder
-        self._slot = cgutils.alloca_once_value(builder, start)
+        allocate: Any = cgutils.alloca_once_value
+        self._slot = allocate(builder, start)
 
     def get(self) -> Any:
         """Return the sum so far."""

@@ -3,6 +3,7 @@
 from ._from_butler import *
 from ._grid_from_butler import *
 from ._inputs_from_butler import *
+from .artifacts import *
 from .cell_psf import *
 from .chi_squared import *
 from .coadd import *
