@@ -259,3 +259,19 @@ def test_moving_star_moves_and_transient_comes_last(made, mini_survey):
     first, last = sky[min(sky)], sky[max(sky)]
     assert first.separation(last).to_value(u.arcsec) == pytest.approx(np.hypot(1.5, 1.0) * 2.0, abs=0.25)
     assert first.position_angle(last).deg == pytest.approx(303.7, abs=5)
+
+
+def test_summary_statistics_say_how_good_an_image_is(made):
+    """Sources do not count in the variance of the sky, and effective time goes as the inverse variance."""
+    plan, detector = IMAGES[1]
+    stats = made[plan.visit, detector][1].summary_stats
+    # Truth of the plan: electrons of the sky and of the readout.
+    nanojansky = 10.0 ** ((31.4 - stats.zeroPoint) / 2.5)
+    sky = plan.sky * CONFIG.pixel_scale**2 / nanojansky
+    # Wings of the sources add a few percent to the sky.
+    assert 1.0 < stats.meanVar / (sky + READ_NOISE_ELECTRONS**2) < 1.05
+    assert stats.effTime == pytest.approx(
+        stats.expTime * stats.effTimePsfSigmaScale * stats.effTimeSkyBgScale * stats.effTimeZeroPointScale
+    )
+    # Compared with a clear dark night, transparency counts squared in signal, once more in a darker sky.
+    assert stats.effTimeZeroPointScale == pytest.approx(plan.transparency**2, rel=0.02)

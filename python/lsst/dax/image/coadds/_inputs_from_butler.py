@@ -238,8 +238,8 @@ def _check_bands(recipe: Recipe, candidates: Sequence[Candidate]) -> None:
     bands = sorted({candidate.band for candidate in candidates})
     if recipe.selection.bands is None and recipe.statistic is not Statistic.CHI_SQUARED and len(bands) > 1:
         raise RequestError(
-            f"The recipe {recipe.name!r} names no bands, and there are images in {', '.join(bands)}; a "
-            f"{recipe.statistic.value} over bands is made only where the selection names them: "
+            f"The recipe {recipe.name!r} names no bands, and there are images in {', '.join(bands)}; values "
+            f"of several bands are averaged only where the selection names them. For one: "
             f"recipe.with_selection(bands={bands[0]!r})."
         )
 
@@ -248,17 +248,22 @@ def _look_into(
     butler: ButlerLike, recipe: Recipe, candidates: Sequence[Candidate], executor: Executor | None
 ) -> Iterator[Candidate]:
     """Read the metadata of all images that are not ruled out, and judge them."""
-    function = partial(_judge, SharedButler(butler) if executor is not None else butler, recipe)
-    results = map_in_order(executor, function, candidates)
+    if executor is None:
+        results: Iterator[Candidate] = (_judge(butler, recipe, candidate) for candidate in candidates)
+    else:
+        results = map_in_order(executor, partial(_judge_elsewhere, SharedButler(butler), recipe), candidates)
     yield from Progress("lsst.dax.image.coadds").wrap(results, desc=_TITLE, total=len(candidates))
 
 
-def _judge(butler: ButlerLike | SharedButler, recipe: Recipe, candidate: Candidate) -> Candidate:
+def _judge_elsewhere(shared: SharedButler, recipe: Recipe, candidate: Candidate) -> Candidate:
+    """Judge one image in another thread or process."""
+    return _judge(shared.get(), recipe, candidate)
+
+
+def _judge(butler: ButlerLike, recipe: Recipe, candidate: Candidate) -> Candidate:
     """Read the metadata of an image and judge it by them."""
     if candidate.verdict is not None:
         return candidate
-    if isinstance(butler, SharedButler):
-        butler = butler.get()
     summary = fetch_image_summary(butler, candidate.ref)
     found = dataclasses.replace(candidate, geometry=summary.geometry)
     if not summary.has_psf:
@@ -324,14 +329,18 @@ def _explain_cells(recipe: Recipe, n_cells: int, reason: Rejection | None) -> Ve
     best = recipe.selection.best
     if reason is Rejection.NOT_BEST and best is not None:
         many = f"{best.number}" if best.number is not None else f"{best.fraction:.3g} of all"
-        text = f"in each of {n_cells} cells other visits are among the best {many} in {best.criterion.value}"
+        text = f"the best {many} in {best.criterion.value} are other visits in {_count_cells(n_cells)}"
         return Verdict(Rejection.NOT_BEST, text)
     if reason is Rejection.TOO_FEW:
         least = recipe.selection.min_visits
-        return Verdict(Rejection.TOO_FEW, f"each of {n_cells} cells has fewer visits than {least}")
+        return Verdict(Rejection.TOO_FEW, f"fewer visits than {least} in {_count_cells(n_cells)}")
     rules = recipe.cells
-    share = f"{100.0 * rules.min_overlap_fraction:g} % of a" if rules.is_edge_free else "any"
-    return Verdict(Rejection.NO_CELL, f"it does not cover {share} cell of the region")
+    share = f"{100.0 * rules.min_overlap_fraction:g} % of a cell" if rules.is_edge_free else "any cell"
+    return Verdict(Rejection.NO_CELL, f"it does not have {share} of the region, with the kernel's reach")
+
+
+def _count_cells(count: int) -> str:
+    return "its only cell" if count == 1 else f"all of its {count} cells"
 
 
 def _explain_nothing(recipe: Recipe, grid: CoaddGrid, candidates: Sequence[Candidate]) -> str:

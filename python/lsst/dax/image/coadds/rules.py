@@ -110,11 +110,17 @@ class ArtifactRules(RecipePart):
 class MaskRules(RecipePart):
     """What masked pixels of the inputs do to the coadd."""
 
-    bad_planes: tuple[str, ...] = ("NO_DATA", "BAD", "SATURATED")
+    bad_planes: tuple[str, ...] = ("BAD", "NO_DATA", "SATURATED")
     """Planes whose pixels do not contribute."""
 
     propagate: tuple[tuple[str, Annotated[float, Field(gt=0, lt=1)]], ...] = (("SATURATED", 0.1),)
     """Planes that are set where more than this share of the weight was left out because of them."""
+
+    @pydantic.field_validator("bad_planes", "propagate")
+    @classmethod
+    def _sort(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Sets: their order says nothing, so that recipes must not differ by it.
+        return tuple(sorted(set(value)))
 
 
 class CellRules(RecipePart):

@@ -49,6 +49,7 @@ from ._scene import DetectorScene
 from ._sensor import SimulatedCalibrations
 from ._visit import (
     EDGE_WIDTH_PX,
+    add_conditions,
     make_aperture_corrections,
     make_background,
     make_obs_info,
@@ -227,8 +228,12 @@ def make_original_visit_image(
         mask=_make_mask(planes, scene, variance),
         variance=Image(variance, bbox=scene.bbox, unit=u.nJy**2),
         obs_info=make_obs_info(plan, sensor.detector),
-        summary_stats=make_summary_stats(
-            config, scene, sky=sky * scale, scale=scale, variance=variance.astype(np.float64)
+        summary_stats=add_conditions(
+            make_summary_stats(
+                config, scene, sky=sky * scale, scale=scale, variance=variance.astype(np.float64)
+            ),
+            config,
+            plan,
         ),
         photometric_scaling=fields.photometric_scaling,
         psf=make_piff_psf(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = (
     "EDGE_WIDTH_PX",
+    "add_conditions",
     "make_aperture_corrections",
     "make_background",
     "make_obs_info",
@@ -45,6 +46,12 @@ type BoolArray = npt.NDArray[np.bool_]
 
 EDGE_WIDTH_PX = 5
 """Width of the DETECTION_EDGE frame."""
+
+REFERENCE_FWHM = 0.7
+"""FWHM in arcsec that effective exposure times are relative to."""
+
+ZENITH_DISTANCE = 30.0
+"""Zenith distance of every visit in degrees."""
 
 APERTURE_CORRECTION_ERROR = 1e-4
 """Stated uncertainty of the aperture corrections; the fit is better than that."""
@@ -100,7 +107,9 @@ def make_visit_image(
         mask=mask,
         variance=Image(variance.astype(np.float32), bbox=bbox, unit=u.nJy**2),
         obs_info=make_obs_info(plan, detector),
-        summary_stats=make_summary_stats(config, scene, sky=sky, scale=scale, variance=variance),
+        summary_stats=add_conditions(
+            make_summary_stats(config, scene, sky=sky, scale=scale, variance=variance), config, plan
+        ),
         photometric_scaling=scaling,
         psf=make_piff_psf(scene.psf, bbox=bbox, pixel_scale=config.pixel_scale, stars=psf_stars(scene, bbox)),
         detector=make_detector(config, detector, visit=plan.visit),
@@ -266,9 +275,38 @@ def make_summary_stats(
         zeroPoint=31.4 - 2.5 * math.log10(float(np.mean(scale))),
         skyBg=float(np.mean(sky / scale)),
         skyNoise=electron_noise,
-        meanVar=float(np.mean(variance / scale**2)),
+        meanVar=_clipped_mean(variance / scale**2),
         raCorners=tuple(corners.ra.deg.tolist()),
         decCorners=tuple(corners.dec.deg.tolist()),
         nPsfStar=len(psf_stars(scene, bbox)),
         magLim=31.4 - 2.5 * math.log10(limit),
     )
+
+
+def add_conditions(
+    statistics: ObservationSummaryStats, config: SurveyConfig, plan: VisitPlan
+) -> ObservationSummaryStats:
+    """Return summary statistics with zenith distance and effective exposure time.
+
+    The latter is that of an image of the same depth in a clear dark night of a
+    PSF of `REFERENCE_FWHM`.
+    """
+    band = BANDS[plan.band]
+    sigma = REFERENCE_FWHM / math.sqrt(8.0 * math.log(2.0)) / statistics.pixelScale
+    dark = band.sky * config.pixel_scale**2 / band.nanojansky_per_electron
+    clear = 31.4 - 2.5 * math.log10(band.nanojansky_per_electron)
+    scales = {
+        "effTimePsfSigmaScale": (sigma / statistics.psfSigma) ** 2,
+        "effTimeSkyBgScale": dark / statistics.skyBg,
+        "effTimeZeroPointScale": 10.0 ** (0.8 * (statistics.zeroPoint - clear)),
+    }
+    time = statistics.expTime * math.prod(scales.values())
+    return statistics.model_copy(update={**scales, "effTime": time, "zenithDistance": ZENITH_DISTANCE})
+
+
+def _clipped_mean(values: FloatArray) -> float:
+    """Return the mean without what is far from the rest, as sources are from the sky."""
+    kept = values[np.isfinite(values)]
+    for _ in range(5):
+        kept = kept[np.abs(kept - np.median(kept)) <= 3.0 * np.std(kept)]
+    return float(np.mean(kept))
