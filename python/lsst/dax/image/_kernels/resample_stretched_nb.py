@@ -20,12 +20,18 @@ from .resample_positions_nb import find_positions, find_slopes, inlined
 from .resample_tiles_nb import LEFT_OUT, Choice, Source, Target, Tiles, fill_outside
 from .resample_vectors_nb import STRIP, STRIP_ROWS, TILE
 
+CHUNK = 128
+"""Columns of the source whose weights are found together, in fast memory."""
+
 
 class Profile(NamedTuple):
     """A kernel as a function of one coordinate."""
 
     values: Any
-    """Its values at equidistant places from 0 on; the last two are zero."""
+    """Its values at equidistant places from 0 on, and their differences to the next ones, shape ``(n, 2)``.
+
+    The last row is zero.
+    """
 
     per_pixel: float
     """Number of places in a target pixel."""
@@ -56,12 +62,66 @@ def _widen(x_u: float, y_u: float, x_v: float, y_v: float) -> tuple[float, float
 
 
 @inlined
-def _interval(slope: float, offset: float, reach: float) -> tuple[float, float]:
-    """Return the places at which a line is between plus and minus a reach."""
-    if slope == 0.0:
+def _interval(inverse: float, offset: float, reach: float) -> tuple[float, float]:
+    """Return the places at which a line is between plus and minus a reach, from its inverse slope."""
+    if abs(inverse) == np.inf:
         return (-np.inf, np.inf) if abs(offset) < reach else (np.inf, -np.inf)
-    one, two = (-reach - offset) / slope, (reach - offset) / slope
-    return min(one, two), max(one, two)
+    middle, half = -offset * inverse, reach * abs(inverse)
+    return middle - half, middle + half
+
+
+@inlined
+def _find_line_weights(
+    values: Any, u: float, v: float, step_u: float, step_v: float, n: int, out_weights: Any
+) -> None:
+    """Find the weights of some columns, from their places in the profile."""
+    one, two = np.uint64(0), np.uint64(1)
+    for column in range(np.uint64(n)):
+        place_u, place_v = abs(u + step_u * column), abs(v + step_v * column)
+        i, j = np.int64(place_u), np.int64(place_v)
+        a, b = np.uint64(i), np.uint64(j)
+        out_weights[column] = (values[a, one] + (place_u - i) * values[a, two]) * (
+            values[b, one] + (place_v - j) * values[b, two]
+        )
+
+
+@inlined
+def _sum_line(source: Source, row: int, first: int, end: int, weights: Any, out_sums: Any) -> int:
+    """Add some columns of a row of the source to the sums; return how many have no value.
+
+    Numbers are parent pixels; columns that are not in the source count for
+    the sum of all weights alone.
+    """
+    height, width = source.image.shape
+    local, x0 = row - source.y0, source.x0
+    n_missing = 0
+    all_weights = usable = 0.0
+    total: Any = 0.0
+    total_variance: Any = 0.0
+    # Columns from ``left`` to ``right`` are in the source.
+    left, right = (max(first, x0), min(end, x0 + width)) if 0 <= local < height else (end, end)
+    left = min(left, end)
+    right = max(right, left)
+    for column in range(first, left):
+        all_weights += weights[column - first]
+    for column in range(right, end):
+        all_weights += weights[column - first]
+    line, to, at = np.uint64(max(local, 0)), np.uint64(max(left - x0, 0)), np.uint64(left - first)
+    for k in range(np.uint64(right - left)):
+        weight, value = weights[at + k], source.image[line, to + k]
+        all_weights += weight
+        is_missing = value != value
+        # No branch: it would cost more than what it saves.
+        weight = 0.0 if is_missing else weight
+        usable += weight
+        total += weight * (np.float32(0.0) if is_missing else value)
+        total_variance += weight * weight * (np.float32(0.0) if is_missing else source.variance[line, to + k])
+        n_missing += is_missing
+    out_sums[0] += all_weights
+    out_sums[1] += usable
+    out_sums[2] += total
+    out_sums[3] += total_variance
+    return end - first - (right - left) + n_missing
 
 
 @inlined
@@ -74,6 +134,7 @@ def _weigh_line(
     u: float,
     v: float,
     steps: Any,
+    weights: Any,
     out_sums: Any,
 ) -> int:
     """Add a part of one row of the source to the sums.
@@ -87,39 +148,14 @@ def _weigh_line(
     n_missing
         Number of pixels without a value.
     """
-    height, width = source.image.shape
-    image, variance, values, per_pixel = source.image, source.variance, profile.values, profile.per_pixel
+    per_pixel = profile.per_pixel
     step_u, step_v = steps[0] * per_pixel, steps[1] * per_pixel
-    u, v = u * per_pixel, v * per_pixel
-    local, x0 = row - source.y0, source.x0
-    line = np.uint64(local if 0 <= local < height else 0)
-    # Columns from ``left`` to ``right`` are in the source.
-    left, right = (first, end) if 0 <= local < height else (end, end)
-    left, right = min(max(left, x0), end), max(min(right, x0 + width), first)
-    all_weights = weights = total = total_variance = 0.0
     n_missing = 0
-    for column in range(first, end):
-        place_u, place_v = abs(u + step_u * column), abs(v + step_v * column)
-        i, j = np.int64(place_u), np.int64(place_v)
-        a, b = values[np.uint64(i)], values[np.uint64(j)]
-        weight = (a + (place_u - i) * (values[np.uint64(i + 1)] - a)) * (
-            b + (place_v - j) * (values[np.uint64(j + 1)] - b)
-        )
-        all_weights += weight
-        if column < left or column >= right:
-            n_missing += 1
-            continue
-        value = image[line, np.uint64(column - x0)]
-        if value != value:
-            n_missing += 1
-            continue
-        weights += weight
-        total += weight * value
-        total_variance += weight * weight * variance[line, np.uint64(column - x0)]
-    out_sums[0] += all_weights
-    out_sums[1] += weights
-    out_sums[2] += total
-    out_sums[3] += total_variance
+    for start in range(first, end, CHUNK):
+        stop = min(start + CHUNK, end)
+        at_u, at_v = u * per_pixel + step_u * start, v * per_pixel + step_v * start
+        _find_line_weights(profile.values, at_u, at_v, step_u, step_v, stop - start, weights)
+        n_missing += _sum_line(source, row, start, stop, weights, out_sums)
     return n_missing
 
 
@@ -135,9 +171,23 @@ def _join_line(source: Source, row: int, low: float, high: float) -> Any:
     return bits
 
 
+@inlined
+def _bits_near(source: Source, x: float, y: float, broad: float, tall: float) -> Any:
+    """Return the mask bits of all blocks of the source that are near a position."""
+    blocks = source.mask_blocks
+    bits = blocks[0, 0] & ~blocks[0, 0]
+    left, bottom = max(int(x - broad) - source.x0, 0), max(int(y - tall) - source.y0, 0)
+    right = min(int(x + broad) + 1 - source.x0, source.image.shape[1] - 1)
+    top = min(int(y + tall) + 1 - source.y0, source.image.shape[0] - 1)
+    for j in range(bottom // TILE, top // TILE + 1):
+        for i in range(left // TILE, right // TILE + 1):
+            bits |= blocks[j, i]
+    return bits
+
+
 @kernel
 def _weigh_pixel(
-    source: Source, profile: Profile, choice: Choice, place: Any, wide: Any, out_sums: Any
+    source: Source, profile: Profile, choice: Choice, place: Any, wide: Any, weights: Any, out_sums: Any
 ) -> tuple[int, Any]:
     """Weigh the source pixels under the kernel of one target pixel.
 
@@ -149,6 +199,8 @@ def _weigh_pixel(
         Source position.
     wide
         Linear map from target to source pixels, dx/du, dy/du, dx/dv, dy/dv.
+    weights
+        Scratch, shape ``(CHUNK,)``.
     out_sums
         Sums of `_weigh_line`.
 
@@ -162,25 +214,30 @@ def _weigh_pixel(
     area = x_u * y_v - y_u * x_v
     # Target coordinates change by these from column to column and from row to row.
     u_x, v_x, u_y, v_y = y_v / area, -y_u / area, -x_v / area, x_u / area
+    # Infinite where the axes are parallel.
+    inverse_u, inverse_v = (np.inf if u_x == 0.0 else 1.0 / u_x), (np.inf if v_x == 0.0 else 1.0 / v_x)
     reach = profile.half_width
-    tall = reach * (abs(y_u) + abs(y_v))
+    tall, broad = reach * (abs(y_u) + abs(y_v)), reach * (abs(x_u) + abs(x_v))
     bits = source.mask[0, 0] & ~source.mask[0, 0]
+    near = _bits_near(source, x, y, broad + 1.0, tall + 1.0)
     n_missing = 0
     out_sums[:] = 0.0
     for row in range(math.ceil(y - tall), math.floor(y + tall) + 1):
         u, v = u_y * (row - y) - u_x * x, v_y * (row - y) - v_x * x
-        low_u, high_u = _interval(u_x, u, reach)
-        low_v, high_v = _interval(v_x, v, reach)
+        low_u, high_u = _interval(inverse_u, u, reach)
+        low_v, high_v = _interval(inverse_v, v, reach)
         low, high = max(low_u, low_v), min(high_u, high_v)
         if not low <= high:
             continue
         first, end = math.ceil(low), math.floor(high) + 1
-        n_missing += _weigh_line(source, profile, row, first, end, u, v, (u_x, v_x), out_sums)
-        if choice.grown != 0:
+        n_missing += _weigh_line(source, profile, row, first, end, u, v, (u_x, v_x), weights, out_sums)
+        if near == 0:
+            continue
+        if choice.grown & near != 0:
             bits |= _join_line(source, row, low, high) & choice.grown
         if not choice.nearest_mask:
-            low_u, high_u = _interval(u_x, u, 1.0)
-            low_v, high_v = _interval(v_x, v, 1.0)
+            low_u, high_u = _interval(inverse_u, u, 1.0)
+            low_v, high_v = _interval(inverse_v, v, 1.0)
             bits |= _join_line(source, row, max(low_u, low_v), min(high_u, high_v))
     if choice.nearest_mask:
         column = math.floor(x + 0.5)
@@ -200,7 +257,7 @@ def _resample_strip(
 ) -> None:
     """Resample one strip; the values are image, variance and coverage."""
     height, width = source.image.shape
-    sums = np.empty(4, np.float64)
+    sums, weights = np.empty(4, np.float64), np.empty(CHUNK, np.float64)
     for k in range(STRIP):
         x, y = positions[0, k], positions[1, k]
         x_u, y_u, x_v, y_v = slopes[0, k], slopes[1, k], slopes[2, k], slopes[3, k]
@@ -211,7 +268,7 @@ def _resample_strip(
         if not (-1.0 < local_x < width and -1.0 < local_y < height and area < np.inf):
             continue
         wide = _widen(x_u, y_u, x_v, y_v)
-        n_missing, bits = _weigh_pixel(source, profile, choice, (x, y), wide, sums)
+        n_missing, bits = _weigh_pixel(source, profile, choice, (x, y), wide, weights, sums)
         share = sums[1] / sums[0]
         if n_missing > 0 and not (choice.renormalise and share >= 0.5):
             inside = 0.0 <= local_x <= width - 1.0 and 0.0 <= local_y <= height - 1.0

@@ -176,7 +176,7 @@ _weigh_eight = _make_weigh_eight(VECTOR_TAPS)
 
 
 @intrinsic
-def _fetch(typing: Any, address: Any) -> Any:
+def _fetch_line(typing: Any, address: Any) -> Any:
     """Ask for the line of memory around an address, to write to it."""
     del typing, address
 
@@ -191,6 +191,9 @@ def _fetch(typing: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
+
+
+_fetch: Any = _fetch_line
 
 
 @kernel

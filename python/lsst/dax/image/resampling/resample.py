@@ -78,7 +78,7 @@ class Resampled:
         elsewhere.
         """
         image = self.masked_image.image
-        values = np.float32(~np.isnan(image.array)) if self.shares is None else self.shares
+        values = (~np.isnan(image.array)).astype(np.float32) if self.shares is None else self.shares
         return Image(values, bbox=image.bbox, sky_projection=image.sky_projection)
 
 
@@ -278,7 +278,9 @@ def _run(
     fixed = Tiles(np.where(stretched, LEFT_OUT, spacings), *rest)
     wide = Tiles(np.where(stretched, spacings, LEFT_OUT), *rest)
     any_stretched = stretched.any(axis=1)
-    profile = Profile(make_profile(kernel), float(PROFILE_PLACES), float(kernel.half_width))
+    values = make_profile(kernel)
+    steps = np.stack([values[:-1], np.diff(values)], axis=1)
+    profile = Profile(steps, float(PROFILE_PLACES), float(kernel.half_width))
 
     def work(row: int) -> None:
         resample_tile_row(source, fixed, choice, row, target)
