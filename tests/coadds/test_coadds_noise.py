@@ -22,6 +22,7 @@ from lsst.dax.image.coadds import (
 from lsst.dax.image.errors import RequestError
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import Kernel, find_local_maps, resample
+from lsst.dax.image.resampling.kernels import find_weights
 
 SIDE = 1200
 SOURCE = make_tan(x=SIDE / 2, y=SIDE / 2)
@@ -216,3 +217,44 @@ def test_realisation_follows_the_variance() -> None:
         make_noise_realization(variance, bbox=Box.from_shape((4, 4)), seed=1, visit=1, detector=1)
     with pytest.raises(RequestError, match=r"not negative; they are \(-1, 1, 1, 0\)"):
         make_noise_realization(variance, bbox=box, seed=-1, visit=1, detector=1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "rotation", "scale", "tolerance"),
+    [
+        (Kernel.LANCZOS3, 0.0, 0.2, 2e-3),
+        (Kernel.LANCZOS3, 0.4, 0.2, 2e-3),
+        (Kernel.LANCZOS3_MOMENTS, 33.0, 0.2, 2e-3),
+        (Kernel.LANCZOS5, 5.0, 0.21, 2e-3),
+        (Kernel.BILINEAR, 20.0, 0.15, 5e-3),
+    ],
+)
+def test_correlations_are_those_of_the_weights_at_each_pixel(
+    kernel: Kernel, rotation: float, scale: float, tolerance: float
+) -> None:
+    side = 24
+    target = make_tan(rotation=rotation, scale=scale, x=0.31, y=-0.17)
+    maps = find_local_maps(SOURCE, target, x=np.array([-0.5]), y=np.array([-0.5]))
+    found = find_kernel_noise(maps, kernel=kernel, cell_px=side, side_px=5)
+    # Weights over all source pixels of a window, for a cell and a margin of two pixels.
+    y, x = np.indices((side + 4, side + 4)) - side // 2 - 2.0
+    places = maps.positions[0][:, None] + maps.matrices[0] @ (np.stack([x.ravel(), y.ravel()]) + 0.5)
+    places = places - np.floor(places.min(axis=1, keepdims=True)) + 6.0
+    window = int(places.max()) + 8
+    weights = []
+    for axis in range(2):
+        floors = np.floor(places[axis]).astype(int)
+        taps = find_weights(kernel, places[axis] - floors)
+        first = 1 - kernel.half_width if kernel.half_width > 1 else 0
+        line = np.zeros((places.shape[1], window))
+        rows = np.arange(len(line))[:, None]
+        line[rows, floors[:, None] + first + np.arange(taps.shape[1])] = taps
+        weights.append(line.reshape(side + 4, side + 4, window))
+    inner = np.s_[2:-2, 2:-2]
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            there = np.s_[2 + dy : side + 2 + dy, 2 + dx : side + 2 + dx]
+            products = [(line[inner] * line[there]).sum(axis=2) for line in weights]
+            expected = (products[0] * products[1]).mean()
+            product = found.correlations[0, 2 + dy, 2 + dx] * found.variance_factors[0]
+            assert product == pytest.approx(expected, abs=tolerance)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from lsst.images import Box
 from numpy.typing import NDArray
+from tests.support.resampling import make_source, make_tan
 
 from lsst.dax.image.coadds import InputKey, MaskRules, ProperCoadd, Warp, combine_psfs, make_proper_coadd
 from lsst.dax.image.errors import InputDataError, MissingPsfError, RequestError
+from lsst.dax.image.geometry import TargetGrid
+from lsst.dax.image.resampling import resample
 
 PLANES = ("NO_DATA", "BAD", "SATURATED", "CLIPPED", "REJECTED", "INEXACT_PSF", "DETECTED")
 SIDE, PADDING, HALF = 150, 40, 17
@@ -218,3 +221,37 @@ def test_what_cannot_be_combined() -> None:
         RequestError, match=r"padding of 0 pixels; a proper coadd of PSFs of 35 pixels needs 17"
     ):
         make_proper_coadd(warps, noise_variances=VARIANCES, inner=PADDED, masks=MaskRules())
+
+
+def test_significance_holds_for_the_noise_of_resampled_inputs() -> None:
+    source = make_tan(x=200.0, y=200.0)
+    values, deviations = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        warps = []
+        for i, sigma in enumerate(SIGMAS):
+            noise = rng.normal(0.0, sigma, (400, 400))
+            grid = TargetGrid(make_tan(x=1075.0, y=75.0, rotation=10.0 + 17.0 * i), PADDED)
+            done = resample(make_source(noise, source), grid).masked_image
+            variance = np.full(noise.shape, 0.798 * sigma**2, np.float32)[
+                : PADDED.shape[0], : PADDED.shape[1]
+            ]
+            warps.append(
+                Warp(
+                    key=InputKey("Cam", i, 0, uuid.UUID(int=i)),
+                    bbox=PADDED,
+                    image=done.image.array,
+                    variance=variance,
+                    mask=np.zeros(PADDED.shape, np.uint32),
+                    planes=PLANES,
+                    weight=1.0 / sigma**2,
+                    psf=PSFS[i],
+                )
+            )
+        # What counts is the noise on scales of the PSF, which resampling keeps.
+        coadd = make(warps)
+        values.append(coadd.significance[::10, ::10].ravel())
+        deviations.append(coadd.image.var() / coadd.variance.mean())
+    assert np.std(values) == pytest.approx(1.0, rel=0.04)
+    # Pixels have less noise than white noise of that power has, and the plane knows.
+    assert np.mean(deviations) == pytest.approx(1.0, rel=0.06)
