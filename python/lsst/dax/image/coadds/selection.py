@@ -266,7 +266,10 @@ def judge_conditions(
         criterion = selection.best.criterion.value
         return Verdict(Rejection.UNKNOWN, f"{criterion} is not known, and the best in it are asked for")
     if not 0.0 < find_weight(conditions, weighting) < math.inf:
-        return Verdict(Rejection.UNKNOWN, f"the numbers that weights by {weighting.value} need are not known")
+        is_scaled = math.isfinite(conditions.nanojansky_per_count)
+        missing = "numbers" if is_scaled or weighting is Weighting.EFFECTIVE_TIME else "zero point"
+        reason = Rejection.UNKNOWN if missing == "numbers" else Rejection.NO_SCALING
+        return Verdict(reason, f"no {missing} for weights by {weighting.value}")
     return None
 
 
