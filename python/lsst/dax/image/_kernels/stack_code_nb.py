@@ -30,7 +30,6 @@ __all__ = (
     "store_at",
 )
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,10 +57,9 @@ BYTE = ir.IntType(LANES)
 """One bit per lane."""
 
 
-def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+def intrinsic(function: Any) -> Any:
     """Make an instruction of a function, which is then called without its first argument."""
-    made: Callable[..., Any] = extending.intrinsic(function)
-    return made
+    return extending.intrinsic(function)
 
 
 def long(value: int) -> Any:
