@@ -250,7 +250,8 @@ def _find_motion(positions: SkyCoord | Table, search: ImageSearch, epoch: Time |
         if epochs is None and epoch is not None:
             epochs = np.atleast_1d(epoch.tdb.jyear)
     fastest = float(np.nanmax(speeds, initial=0.0))
-    return fastest * _find_years(search, epochs) + _PARALLAX_RAD
+    moved: float = fastest * _find_years(search, epochs)
+    return moved + _PARALLAX_RAD
 
 
 def _find_years(search: ImageSearch, epochs: Any) -> float:

@@ -7,6 +7,7 @@ __all__ = ("StoredComponents", "read_components")
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import astropy.units as u
@@ -37,6 +38,8 @@ class StoredComponents:
     """Where the image is valid; its whole box if `None`."""
 
     photometric_scaling: BaseField | None = None
+    """Flux of one unit; `None` for an image in units of flux, which needs none."""
+
     aperture_corrections: Mapping[str, Any] = field(default_factory=dict)
 
     obs_info: Any = None
@@ -74,10 +77,14 @@ def read_components(reader: DatasetReader) -> StoredComponents:
     try:
         if reader.container is None:
             return _fetch_components(reader)
-        tree: Any = parse_components(reader.container.layout)
-        if tree is not None:
-            archive = ContainerArchive(reader.container.source, reader.container.layout)
-            return _from_tree(reader, tree, archive)
+        layout = reader.container.layout
+        names = {"psf", "obs_info", "aperture_corrections", "bounds"}
+        if not _is_flux(layout.tree.unit("image")):
+            names.add("photometric_scaling")
+        trees = parse_components(layout, sorted(names))
+        if trees is not None:
+            tree: Any = SimpleNamespace(**trees)
+            return _from_tree(reader, tree, ContainerArchive(reader.container.source, layout))
         with ExitStack() as stack:
             check_primary_counts(reader.uri)
             opened, tree, _ = stack.enter_context(FitsInputArchive.open_tree(reader.uri, partial=True))
@@ -104,6 +111,11 @@ def _from_tree(reader: DatasetReader, tree: Any, archive: InputArchive[Any]) -> 
         aperture_corrections={} if corrections is None else corrections.deserialize(archive),
         obs_info=getattr(tree, "obs_info", None),
     )
+
+
+def _is_flux(unit: u.UnitBase | None) -> bool:
+    """Tell whether a unit is one of flux."""
+    return unit is not None and unit.is_equivalent(u.nJy)
 
 
 def _read_psf(
