@@ -1,8 +1,9 @@
 """Write one streamed mosaic in a process of its own, and say what it took.
 
-Arguments: root of a mini survey, file to write, rows and columns of the mosaic.
-Prints processor seconds and wall seconds of the second of two runs, and the
-largest resident memory in bytes.
+Arguments: root of a mini survey, file to write, largest number of rows and columns
+of the mosaic, side of its pixels in arcsec.  Prints processor seconds and wall
+seconds of the second of two runs, the largest resident memory and the size of the
+file in bytes.
 """
 
 from __future__ import annotations
@@ -24,24 +25,26 @@ from lsst.dax.image.simulation import MiniSurvey
 TILE = 1024
 
 
-def main(root: str, path: str, side: int) -> None:
+def main(root: str, path: str, side: int, scale: float) -> None:
     survey = MiniSurvey.load(Path(root))
     butler = survey.open().clone(collections=survey.collections)
     visits = find_datasets(butler, "visit_image", bands=["r"])
     geometries = [fetch_geometry(butler, ref) for ref in visits]
-    grid = find_mosaic_grid(geometries, pixel_scale=0.05 * u.arcsec)
-    y, x = (max(0, (size - side) // 2) for size in grid.shape)
-    part = TargetGrid(grid.sky_projection, Box.factory[y : y + side, x : x + side])
+    grid = find_mosaic_grid(geometries, pixel_scale=scale * u.arcsec)
+    rows, columns = (min(side, size) for size in grid.shape)
+    y, x = ((size - part) // 2 for size, part in zip(grid.shape, (rows, columns), strict=True))
+    part = TargetGrid(grid.sky_projection, Box.factory[y : y + rows, x : x + columns])
     # The first run compiles, and opens what is opened once.
-    corner = TargetGrid(grid.sky_projection, Box.factory[y : y + 600, x : x + 600])
+    corner = TargetGrid(grid.sky_projection, Box.factory[y : y + min(600, rows), x : x + min(600, columns)])
     write_mosaic(butler, visits, corner, f"{path}.warm.fits", tile_size=TILE)
     cpu, wall = time.process_time(), time.perf_counter()
     written = write_mosaic(butler, visits, part, path, tile_size=TILE)
     seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     filled = float(written.inputs["weight"].sum())
-    print(json.dumps({**seconds, "peak_bytes": peak, "pixels": side * side, "filled": filled}))
+    found = {"peak_bytes": peak, "file_bytes": written.uri.size(), "pixels": part.bbox.area, "filled": filled}
+    print(json.dumps({**seconds, **found}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -12,7 +12,9 @@ reproject  ``reproject_and_coadd`` with ``reproject_interp`` of order nearest,
 Then detectors of one visit of a simulated survey are resampled onto pixels of a
 quarter of their size and written tile by tile, for mosaics of growing size, each
 in a process of its own.  What is measured is the cost of an output pixel and the
-largest resident memory, libraries included.
+largest resident memory, libraries included.  Last, larger detectors are written at
+their own scale and at one arcsec per pixel, from which follows what ten square
+degrees take on one core.
 """
 
 from __future__ import annotations
@@ -116,27 +118,54 @@ def compare_stitching(bench: Benchmark) -> None:
         bench.name_figure("stitch_vs_reproject", figure.cpu_ratio, figure.ratio)
 
 
-def measure_streaming(bench: Benchmark) -> None:
-    """Measure mosaics of growing size in processes of their own."""
+def stream(bench: Benchmark, root: Path, name: str, side: int, scale: float) -> dict[str, float]:
+    """Write a mosaic in a process of its own; return and print what it took."""
+    command = [
+        sys.executable,
+        str(CHILD),
+        str(root),
+        str(root.with_name(f"{name}.fits")),
+        str(side),
+        str(scale),
+    ]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    bench.note(**{f"stream_{name}_{key}": value for key, value in found.items()})
+    pixels = found["pixels"]
+    print(
+        f"    streamed {name}: {pixels / 1e6:.1f} million pixels of {scale} arcsec, "
+        f"{1e9 * found['cpu'] / pixels:.0f} ns per pixel, {100 * found['filled'] / pixels:.0f} % filled, "
+        f"{found['peak_bytes'] / 1e9:.2f} GB, {found['file_bytes'] / pixels:.1f} bytes per pixel in the file",
+        flush=True,
+    )
+    return found
+
+
+def measure_streaming(bench: Benchmark, folder: Path) -> None:
+    """Measure mosaics of growing size."""
     sides = (1024, 2048) if bench.quick else (1024, 2048, 4096)
-    costs = {}
-    with tempfile.TemporaryDirectory(prefix="dax-image-bench-") as name:
-        root = Path(name) / "survey"
-        make_mini_survey(root, config=SurveyConfig(detector_grid=(4, 4), visits_per_band=1))
-        for side in sides:
-            command = [sys.executable, str(CHILD), str(root), str(Path(name) / f"{side}.fits"), str(side)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found = json.loads(done.stdout)
-            costs[side] = found["cpu"] / found["pixels"]
-            bench.note(**{f"stream_{side}_{key}": value for key, value in found.items()})
-            print(
-                f"    streamed {side} x {side}: {1e9 * costs[side]:.0f} ns per pixel, "
-                f"{100 * found['filled'] / found['pixels']:.0f} % filled, "
-                f"{found['peak_bytes'] / 1e9:.2f} GB"
-            )
-    bench.name_figure("stream_cost_growth", costs[sides[-1]] / costs[sides[0]])
-    bench.name_figure("stream_mpix_per_second", 1e-6 / costs[sides[-1]])
-    bench.name_figure("peak_memory_gb", found["peak_bytes"] / 1e9)
+    root = folder / "survey"
+    make_mini_survey(root, config=SurveyConfig(detector_grid=(4, 4), visits_per_band=1))
+    found = [stream(bench, root, str(side), side, 0.05) for side in sides]
+    costs = [each["cpu"] / each["pixels"] for each in found]
+    bench.name_figure("stream_cost_growth", costs[-1] / costs[0])
+    bench.name_figure("stream_mpix_per_second", 1e-6 / costs[-1])
+    bench.name_figure("peak_memory_gb", max(each["peak_bytes"] for each in found) / 1e9)
+
+
+def estimate_ten_square_degrees(bench: Benchmark, folder: Path) -> None:
+    """Measure detectors of a thousand rows, and say what ten square degrees of them take."""
+    root = folder / "large"
+    shape = (500, 512) if bench.quick else (1000, 1024)
+    config = SurveyConfig(detector_grid=(2, 2), detector_shape=shape, visits_per_band=1, star_density=4.0)
+    make_mini_survey(root, config=config)
+    for name, scale in (("own_scale", 0.2), ("one_arcsec", 1.0)):
+        found = stream(bench, root, name, 4096, scale)
+        n_pixels = 10 * (3600 / scale) ** 2
+        hours = found["cpu"] / found["pixels"] * n_pixels / 3600
+        bench.name_figure(f"ten_square_degrees_{name}_hours", hours)
+        gigabytes = found["file_bytes"] / found["pixels"] * n_pixels / 1e9
+        bench.name_figure(f"ten_square_degrees_{name}_file_gb", gigabytes)
 
 
 def main() -> int:
@@ -147,7 +176,9 @@ def main() -> int:
     except UnequalResultsError as error:
         print(f"unequal results: {error}", file=sys.stderr)
         return 1
-    measure_streaming(bench)
+    with tempfile.TemporaryDirectory(prefix="dax-image-bench-") as folder:
+        measure_streaming(bench, Path(folder))
+        estimate_ten_square_degrees(bench, Path(folder))
     bench.finish()
     return 0
 

@@ -18,9 +18,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
+from lsst.daf.butler import Butler
 from lsst.images import MaskedImage, VisitImage
 from lsst.images.serialization import read_archive
 from PIL import Image as Pillow
+from scipy.ndimage import label
 from tests.support.raw_survey import shared_raw_survey
 from tests.support.testdata import testdata
 
@@ -32,7 +34,7 @@ from lsst.dax.image.cli.output import MARKER, OutputFolder
 from lsst.dax.image.errors import InputDataError
 from lsst.dax.image.recreation import read_recipe
 from lsst.dax.image.regression import SINGLE_PRECISION, compare_images
-from lsst.dax.image.repository import find_by_uuid
+from lsst.dax.image.repository import find_by_uuid, find_datasets, opened_dataset
 from lsst.dax.image.simulation import MiniSurvey, RawSurvey
 
 # Gaia DR2 at 2015.5; its motion in three years is 0.06 arcsec.
@@ -145,6 +147,9 @@ def test_each_fits_file_opens_and_says_where_it_came_from(run: Run) -> None:
             if path.parent.name == "recreation":
                 assert "ST_TYPE" not in hdus[0].header
                 continue
+            if path.parent.name in {"mosaics", "decam_mosaic", "galactic_centre"}:
+                assert hdus[0].header["MOSINPUT"] == len(hdus["INPUTS"].data)
+                continue
             assert hdus[0].header["ST_TYPE"] in {"CIRCLE", "POLYGON", "RANGE", "PIXEL_BOX"}
             if path.parent.name != "rubin_alerts":
                 assert re.fullmatch("[0-9a-f]{32}", hdus[0].header["BTLRUUID"])
@@ -164,18 +169,32 @@ def test_the_code_on_the_page_is_that_of_the_demo(run: Run) -> None:
 
 def test_absent_data_are_said_on_the_page_and_on_the_terminal(without_data: Run) -> None:
     absent = without_data.output.parent / "absent"
-    for name in ("C_rubin_dp2_butler", "A_decam_ls/brick1867p255_9epochs", "A_rubin_alerts"):
+    for name in (
+        "C_rubin_dp2_butler",
+        "A_decam_ls/brick1867p255_9epochs",
+        "D_galactic_center",
+        "A_rubin_alerts",
+    ):
         message = f"The data are absent: there is no folder {absent / name}."
         assert message in without_data.page
         assert message in without_data.printed
-    assert without_data.page.count("(no data)") == 3
+    assert without_data.page.count("(no data)") == 5
 
 
 def test_present_data_are_all_used(with_data: Run) -> None:
     assert "(no data)" not in with_data.page
     assert "Left out" not in with_data.printed
     counts = {folder.name: len(list(folder.glob("*.fits"))) for folder in with_data.find("fits/*")}
-    assert counts == {"mini_survey": 25, "recreation": 2, "rubin_dp2": 1, "decam": 10, "rubin_alerts": 9}
+    assert counts == {
+        "mini_survey": 25,
+        "mosaics": 3,
+        "recreation": 2,
+        "rubin_dp2": 1,
+        "decam": 10,
+        "decam_mosaic": 1,
+        "galactic_centre": 1,
+        "rubin_alerts": 9,
+    }
 
 
 def peak(path: Path) -> tuple[float, float]:
@@ -266,6 +285,42 @@ def test_the_decam_variance_is_that_of_its_pixels(with_data: Run) -> None:
     assert np.median(np.abs(scaled)) == pytest.approx(0.6745, rel=0.05)
 
 
+def test_the_tract_is_one_image_of_its_patches(without_data: Run, mini_butler: Butler) -> None:
+    image = MaskedImage.read(without_data.output / "fits/mosaics/tract.fits")
+    refs = find_datasets(mini_butler, "deep_coadd", bands=["r"])
+    assert len(refs) == 2
+    for ref in refs:
+        with opened_dataset(mini_butler, ref) as reader:
+            patch = reader.read_masked_image(reader.geometry.bbox)
+        inner = patch.bbox.padded(-60)
+        np.testing.assert_array_equal(image.image[inner].array, patch.image[inner].array)
+
+
+def test_the_focal_plane_has_a_gap_between_its_detectors(without_data: Run) -> None:
+    with astropy.io.fits.open(without_data.output / "fits/mosaics/focal_plane.fits") as hdus:
+        coverage, table = hdus["COVERAGE"].data, hdus["INPUTS"].data
+    assert set(np.unique(coverage)) == {0, 1}
+    assert len(table) == 2
+    assert label(coverage)[1] == 2
+    assert coverage.sum() == table["n_pixels"].sum()
+
+
+def test_backgrounds_of_the_galactic_centre_are_found(with_data: Run) -> None:
+    assert "The match finds 0.00, 150.00, -80.00, 240.00." in with_data.page
+    with astropy.io.fits.open(with_data.output / "fits/galactic_centre/tiles.fits") as hdus:
+        assert hdus[0].header["MOSBACK"] == "level"
+
+
+def test_four_exposures_have_half_the_noise_of_one(with_data: Run) -> None:
+    with astropy.io.fits.open(with_data.output / "fits/decam_mosaic/z.fits") as hdus:
+        image, variance, coverage = (hdus[name].data for name in ("IMAGE", "VARIANCE", "COVERAGE"))
+    assert coverage.max() == 4
+    for count in (3, 4):
+        pull = image[coverage == count] / np.sqrt(variance[coverage == count])
+        # Of resampled noise a part is between the pixels.
+        assert 1.4826 * np.median(np.abs(pull - np.median(pull))) == pytest.approx(1.0, abs=0.12)
+
+
 def test_the_source_of_an_alert_is_where_the_alert_says(with_data: Run) -> None:
     alerts = Table.read(testdata("A_rubin_alerts/alerts.csv"))
     alert = alerts[alerts["diaSourceId"] == 169813007083241522][0]
@@ -292,7 +347,7 @@ def test_no_data_named_is_said(tmp_path: Path) -> None:
 
 def test_incomplete_data_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "A_rubin_alerts").mkdir()
-    real = lsst.dax.image.cli.demo._REAL[2]
+    real = lsst.dax.image.cli.demo._REAL[-1]
     with pytest.raises(InputDataError, match=r"A_rubin_alerts is not complete: .*alerts\.csv"):
         lsst.dax.image.cli.demo._make_real_chapter(OutputFolder(tmp_path), real, tmp_path)
 

@@ -211,6 +211,9 @@ def test_what_cannot_be_done_is_refused() -> None:
         make_mosaic([image.mask], grid)  # type: ignore[list-item]
     with pytest.raises(RequestError, match="one of 1 has no variance"):
         make_mosaic([image.image], grid)
+    strange = Image(np.float32(1), bbox=grid.bbox, unit=u.Unit("Jy/Beam", parse_strict="silent"))
+    with pytest.raises(UnsupportedProductError, match="in 'Jy/Beam', a unit that astropy does not know"):
+        make_mosaic([strange], grid, rules=MosaicRules(combine=Combine.MEAN))
     far = make_grid((20, 20), center=grid.center.directional_offset_by(0 * u.deg, 1 * u.deg))
     with pytest.raises(NoCoverageError, match="None of 1 images overlaps the grid of 20 x 20"):
         make_mosaic([image], far)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("INSTRUMENT", "PIXELS", "RAW_PIXELS", "make_decam_repository")
+__all__ = ("INSTRUMENT", "PIXELS", "RAW_PIXELS", "RUN", "make_decam_repository")
 
 import dataclasses
 from collections.abc import Mapping
@@ -33,7 +33,9 @@ RAW_PIXELS = "decam_image"
 PIXELS = "decam_calibrated"
 """Dataset type of the masked images in nJy, without the sky."""
 
-_RUN = "DECam/runs/demo"
+RUN = "DECam/runs/demo"
+"""Collection of both."""
+
 _REGION_MARGIN_PX = 1.5
 # AB magnitude of 1 nJy.
 _NJY_MAGNITUDE = 31.4
@@ -116,7 +118,7 @@ def make_decam_repository(folder: OutputFolder, data: Path) -> Butler:
     root = folder.repository("decam")
     Butler.makeRepo(str(root))
     exposures = [_read_exposure(data, row) for row in Table.read(data / "survey-ccds-1.fits.gz")]
-    butler = Butler.from_config(str(root), writeable=True, run=_RUN)
+    butler = Butler.from_config(str(root), writeable=True, run=RUN)
     _insert_dimensions(butler, exposures)
     ingest_in_place(butler, exposures)
     put_calibrated(butler, exposures)
@@ -131,7 +133,7 @@ def ingest_in_place(butler: Butler, exposures: list[Exposure]) -> None:
     butler.registry.registerDatasetType(dataset_type)
     for exposure in exposures:
         data_id = butler.registry.expandDataId(exposure.data_id)
-        ref = DatasetRef(dataset_type, data_id, run=_RUN)
+        ref = DatasetRef(dataset_type, data_id, run=RUN)
         butler.ingest(FileDataset(exposure.path, ref, formatter=FitsImageFormatter), transfer="direct")
 
 

@@ -14,7 +14,16 @@ from astropy.time import Time
 
 from ..errors import InputDataError
 from ..version import __version__
-from . import decam, mini_survey, recreation, rubin_alerts, rubin_coadd
+from . import (
+    decam,
+    decam_mosaic,
+    galactic_centre,
+    mini_survey,
+    mosaics,
+    recreation,
+    rubin_alerts,
+    rubin_coadd,
+)
 from .chapters import Chapter, Step
 from .checks import check_fits, check_picture
 from .output import OutputFolder, prepare_output
@@ -32,11 +41,14 @@ class _RealData(NamedTuple):
 
 _SIMULATED = (
     (mini_survey.TITLE, mini_survey.TEXT, mini_survey.make_steps),
+    (mosaics.TITLE, mosaics.TEXT, mosaics.make_steps),
     (recreation.TITLE, recreation.TEXT, recreation.make_steps),
 )
 _REAL = (
     _RealData(rubin_coadd.TITLE, rubin_coadd.TEXT, rubin_coadd.DATA, rubin_coadd.make_steps),
     _RealData(decam.TITLE, decam.TEXT, decam.DATA, decam.make_steps),
+    _RealData(decam_mosaic.TITLE, decam_mosaic.TEXT, decam_mosaic.DATA, decam_mosaic.make_steps),
+    _RealData(galactic_centre.TITLE, galactic_centre.TEXT, galactic_centre.DATA, galactic_centre.make_steps),
     _RealData(rubin_alerts.TITLE, rubin_alerts.TEXT, rubin_alerts.DATA, rubin_alerts.make_steps),
 )
 

@@ -15,6 +15,7 @@ from lsst.images import ColorImage, VisitImage
 
 from ..cutouts import Cutout
 from ..errors import OutputError
+from ..mosaics import Mosaic
 from ..plotting import write_color_png
 from ..recreation import write_visit_image
 from .chapters import Picture
@@ -109,6 +110,30 @@ class OutputFolder:
         """
         file = f"{_FITS}/{name}.fits"
         write_visit_image(image, self.root / file)
+        return file
+
+    def save_mosaic(self, mosaic: Mosaic, name: str) -> str:
+        """Write a mosaic, with the table of its inputs, as a FITS file.
+
+        Parameters
+        ----------
+        mosaic
+            Mosaic to write.
+        name
+            Name of the file, without extension; may have folders.
+
+        Returns
+        -------
+        file
+            Path relative to the page.
+
+        Raises
+        ------
+        OutputError
+            Raised if the file cannot be written.
+        """
+        file = f"{_FITS}/{name}.fits"
+        mosaic.write(self.root / file)
         return file
 
     def save_figure(self, figure: Any, name: str, *, caption: str, alt: str) -> Picture:

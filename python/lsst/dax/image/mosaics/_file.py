@@ -92,7 +92,9 @@ def make_header(rules: MosaicRules, n_inputs: int) -> astropy.io.fits.Header:
     header["MOSVAR"] = (rules.variance.value, "How their variances are combined")
     header["MOSFEATH"] = (rules.feather_px, "[pix] Width of feathered seams")
     header["MOSBACK"] = (rules.background.value, "Backgrounds that were matched")
-    header["MOSEXCL"] = (",".join(rules.exclude_planes), "Mask planes that were left out")
+    excluded = ",".join(rules.exclude_planes)
+    # Of a long value and a comment, FITS would cut the comment off.
+    header["MOSEXCL"] = (excluded, "Mask planes that were left out" if len(excluded) < 30 else "")
     header["MOSKERN"] = (rules.kernel.value, "Kernel of images on other pixels")
     header["MOSMASK"] = (rules.mask_rule.value, "Rule of their masks")
     header["MOSMISS"] = (rules.missing_rule.value, "Rule of their missing pixels")

@@ -128,7 +128,7 @@ def find_form(images: Sequence[Image | MaskedImage]) -> PixelForm:
     InconsistentUnitsError
         Raised if the units differ.
     UnsupportedProductError
-        Raised if an input has no values.
+        Raised if an input has no values, or a unit that astropy does not know.
     RequestError
         Raised if there is none.
     """
@@ -143,6 +143,11 @@ def find_form(images: Sequence[Image | MaskedImage]) -> PixelForm:
             raise InconsistentUnitsError(
                 f"Input {number} is in {image.unit}, input 0 in {images[0].unit}; a mosaic has one unit."
             )
+    if isinstance(images[0].unit, u.UnrecognizedUnit):
+        raise UnsupportedProductError(
+            f"The inputs are in {images[0].unit.to_string()!r}, a unit that astropy does not know, so that "
+            f"their variances have none; give them a unit that it knows, or none."
+        )
     masked = [image for image in images if isinstance(image, MaskedImage)]
     planes: dict[str, MaskPlane] = {}
     if masked and all(image.mask.schema == masked[0].mask.schema for image in masked):

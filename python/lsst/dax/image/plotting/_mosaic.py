@@ -1,20 +1,105 @@
-"""Pictures of a mosaic in several sizes."""
+"""Pictures of a mosaic: with sky axes, and as plain files in several sizes."""
 
 from __future__ import annotations
 
-__all__ = ("write_preview_pngs",)
+__all__ = ("plot_mosaic", "write_preview_pngs")
 
 import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError, RequestError
+from ._cutout import NO_PIXEL_COLOR
+from ._planes import get_extent, to_drawable
 from ._require import require_package
-from ._stretch import Stretch, make_norm
+from ._sky_axes import decorate_sky, prepare_sky_axes
+from ._stretch import Stretch, draw_color_bar, make_norm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..mosaics import Mosaic
+
+# Up to as many images behind a pixel have a colour each.
+_MOST_COLORS = 12
+
+
+def plot_mosaic(mosaic: Mosaic, *, title: str | None = None, stretch: Stretch = Stretch.ASINH) -> Figure:
+    """Show a mosaic, and beside it how many images each pixel is from.
+
+    Parameters
+    ----------
+    mosaic
+        Mosaic in memory.
+    title
+        Text above the picture.
+    stretch
+        How pixel values become shades of grey.
+
+    Returns
+    -------
+    figure
+        Two panels with sky axes, whose data coordinates are 0-based pixels of
+        the mosaic.  Pixels of no image are dark violet.
+
+    Raises
+    ------
+    RequestError
+        Raised if matplotlib is not installed.
+    """
+    require_package("matplotlib")
+    from astropy.visualization.wcsaxes import WCSAxes  # noqa: PLC0415  # imports matplotlib
+    from matplotlib import colormaps  # noqa: PLC0415  # the extra "plot"
+    from matplotlib.figure import Figure  # noqa: PLC0415  # the extra "plot"
+
+    image = mosaic.masked_image.image
+    rows, columns = image.array.shape
+    height = float(np.clip(5.2 * rows / columns, 2.4, 8.0)) + 0.8
+    figure = Figure(figsize=(12.8, height), layout="compressed")
+    values = to_drawable(image)
+    for number, name in enumerate(("Image", "Images behind each pixel")):
+        axes: Any = figure.add_subplot(1, 2, number + 1, axes_class=WCSAxes)
+        prepare_sky_axes(axes, mosaic.grid.sky_projection, image.bbox)
+        extent = get_extent(image.bbox)
+        if number == 0:
+            shades = colormaps["gray"].with_extremes(bad=NO_PIXEL_COLOR)
+            norm = make_norm(values, stretch)
+            drawn = axes.imshow(values, extent=extent, interpolation="nearest", norm=norm, cmap=shades)
+            draw_color_bar(figure, drawn, ax=axes, unit=image.unit, fontsize=9.0)
+        else:
+            _draw_coverage(figure, axes, mosaic.coverage.array, extent)
+            axes.coords[1].set_axislabel(" ")
+        decorate_sky(axes, mosaic.grid.sky_projection, image.bbox)
+        axes.set_title(name, fontsize="medium")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _draw_coverage(
+    figure: Figure, axes: Any, coverage: NDArray[np.uint16], extent: tuple[float, float, float, float]
+) -> None:
+    """Draw how many images each pixel is from."""
+    from matplotlib import colormaps  # noqa: PLC0415  # the extra "plot"
+    from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: PLC0415
+
+    most = max(1, int(coverage.max()))
+    # Without the darkest colours, which are those of pixels of no image.
+    colors = ListedColormap(colormaps["viridis"](np.linspace(0.25, 1.0, 256))).with_extremes(
+        bad=NO_PIXEL_COLOR
+    )
+    shades: dict[str, Any] = {"vmin": 1, "vmax": most}
+    if most <= _MOST_COLORS:
+        shades = {"norm": BoundaryNorm(np.arange(most + 1) + 0.5, colors.N)}
+    counts = np.where(coverage > 0, coverage.astype(np.float64), np.nan)
+    drawn = axes.imshow(counts, extent=extent, interpolation="nearest", cmap=colors, **shades)
+    ticks = np.arange(1, most + 1) if most <= _MOST_COLORS else None
+    figure.colorbar(drawn, ax=axes, ticks=ticks).ax.tick_params(labelsize=9.0)
 
 
 def write_preview_pngs(
