@@ -17,6 +17,7 @@ from astropy.table import QTable
 
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.progress import Progress
+from lsst.images import Box
 
 from ..errors import NoCoverageError, RequestError, UnsupportedProductError, internal_errors_reported
 from ..repository import (
@@ -33,6 +34,7 @@ from ._grid_from_butler import CoaddGrid, CoaddRegion, find_coadd_grid, find_pol
 from ._inputs_table import Candidate, make_inputs_table
 from ._plan import find_members
 from .recipe import Recipe, parse_recipe
+from .record import parse_projection, write_projection
 from .rules import Statistic
 from .selection import (
     Rejection,
@@ -251,13 +253,31 @@ def _look_into(
     if executor is None:
         results: Iterator[Candidate] = (_judge(butler, recipe, candidate) for candidate in candidates)
     else:
-        results = map_in_order(executor, partial(_judge_elsewhere, SharedButler(butler), recipe), candidates)
+        judge = partial(_judge_elsewhere, SharedButler(butler), recipe)
+        results = map(_unpack, map_in_order(executor, judge, candidates))
     yield from Progress("lsst.dax.image.coadds").wrap(results, desc=_TITLE, total=len(candidates))
 
 
-def _judge_elsewhere(shared: SharedButler, recipe: Recipe, candidate: Candidate) -> Candidate:
+type _Packed = tuple[Candidate, tuple[str, Box] | None]
+
+
+def _judge_elsewhere(shared: SharedButler, recipe: Recipe, candidate: Candidate) -> _Packed:
     """Judge one image in another thread or process."""
-    return _judge(shared.get(), recipe, candidate)
+    found = _judge(shared.get(), recipe, candidate)
+    if found.geometry is None or not shared.was_sent:
+        return found, None
+    # Objects of AST do not pickle.
+    text = write_projection(found.geometry.sky_projection)
+    return dataclasses.replace(found, geometry=None), (text, found.geometry.bbox)
+
+
+def _unpack(packed: _Packed) -> Candidate:
+    """Take a candidate as another process sent it."""
+    candidate, geometry = packed
+    if geometry is None:
+        return candidate
+    text, bbox = geometry
+    return dataclasses.replace(candidate, geometry=ImageGeometry(parse_projection(text), bbox))
 
 
 def _judge(butler: ButlerLike, recipe: Recipe, candidate: Candidate) -> Candidate:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lsst.daf.butler import DatasetRef
 
 # Column, field of the conditions, unit.
-_CONDITIONS: tuple[tuple[str, str, u.UnitBase], ...] = (
+_CONDITIONS: tuple[tuple[str, str, u.UnitBase | None], ...] = (
     ("exposure_time", "exposure_time_s", u.s),
     ("effective_time", "effective_time_s", u.s),
     ("fwhm", "fwhm_arcsec", u.arcsec),
@@ -32,7 +32,7 @@ _CONDITIONS: tuple[tuple[str, str, u.UnitBase], ...] = (
     ("sky_level", "sky_njy_per_arcsec2", u.nJy / u.arcsec**2),
     ("sky_variance", "sky_variance_njy2", u.nJy**2),
     ("depth", "depth_mag", u.ABmag),
-    ("airmass", "airmass", u.dimensionless_unscaled),
+    ("airmass", "airmass", None),
 )
 
 _WEIGHT_UNITS = {
@@ -117,7 +117,10 @@ def make_inputs_table(candidates: Sequence[Candidate], recipe: Recipe) -> QTable
     )
     for column, name, unit in _CONDITIONS:
         values = [math.nan if c.conditions is None else getattr(c.conditions, name) for c in candidates]
-        table[column] = u.Magnitude(values, unit) if unit == u.ABmag else u.Quantity(values, unit)
+        if unit == u.ABmag:
+            table[column] = u.Magnitude(values, unit)
+        else:
+            table[column] = np.array(values) if unit is None else u.Quantity(values, unit)
     table.meta["recipe"] = recipe.to_json()
     table.meta["fingerprint"] = recipe.fingerprint
     return table

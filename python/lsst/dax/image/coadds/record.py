@@ -109,10 +109,9 @@ class CoaddRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
     @cached_property
     def grid(self) -> TargetGrid:
         """Pixels and projection."""
-        model = SkyProjectionSerializationModel.model_validate_json(self.projection)  # type: ignore[var-annotated]
         x, y, width, height = self.bbox
         box = Box.factory[y : y + height, x : x + width]
-        return TargetGrid(model.deserialize(JsonInputArchive([])), box)
+        return TargetGrid(parse_projection(self.projection), box)
 
     @property
     def layout(self) -> CellLayout:
@@ -130,6 +129,13 @@ def write_projection(projection: SkyProjection[Any]) -> str:
     """Return a projection as JSON; equal projections give equal texts."""
     text: str = projection.serialize(JsonOutputArchive()).model_dump_json()
     return text
+
+
+def parse_projection(text: str) -> SkyProjection[Any]:
+    """Return the projection of what `write_projection` returned."""
+    model = SkyProjectionSerializationModel.model_validate_json(text)  # type: ignore[var-annotated]
+    projection: SkyProjection[Any] = model.deserialize(JsonInputArchive([]))
+    return projection
 
 
 def read_coadd_record(metadata: Mapping[str, Any]) -> CoaddRecord:
