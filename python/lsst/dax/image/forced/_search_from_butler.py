@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("ImageSearch", "ask_all", "find_images")
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ _CELL_RAD = 0.02  # of a grid in space; neighbours in a cell are asked for toget
 _CIRCLES_PER_QUERY = 64
 _MAX_CIRCLES = 4096  # more are all over the sky
 _MAX_YEARS = 60.0
-_PARALLAX_RAD = np.radians(2.0 / 3600.0)  # more than of any star, with the Earth's orbit
+_PARALLAX_RAD = math.radians(2.0 / 3600.0)  # more than of any star, with the Earth's orbit
 _ROUNDING_RAD = 1e-9
 _ANY_TIME = Time(2000.0, format="jyear", scale="tdb")
 

@@ -101,12 +101,17 @@ def _from_tree(reader: DatasetReader, tree: Any, archive: InputArchive[Any]) -> 
     """Make the components of a tree and its archive."""
     scaling = getattr(tree, "photometric_scaling", None)
     corrections = getattr(tree, "aperture_corrections", None)
-    bounds = getattr(tree, "bounds", None)
     container = reader.container
+    evaluator = make_psf_evaluator(_read_psf(reader, tree.psf, archive))
+    if reader.is_coadd:
+        bounds: Bounds | None = evaluator.bounds  # a coadd is valid in the cells that have a PSF
+    else:
+        stored = getattr(tree, "bounds", None)
+        bounds = None if stored is None else stored.deserialize()
     return StoredComponents(
-        evaluator=make_psf_evaluator(_read_psf(reader, tree.psf, archive)),
+        evaluator=evaluator,
         unit=None if container is None else container.layout.tree.unit("image"),
-        bounds=None if bounds is None else bounds.deserialize(),
+        bounds=bounds,
         photometric_scaling=None if scaling is None else scaling.deserialize(archive),
         aperture_corrections={} if corrections is None else corrections.deserialize(archive),
         obs_info=getattr(tree, "obs_info", None),
@@ -136,10 +141,11 @@ def _fetch_components(reader: DatasetReader) -> StoredComponents:
     def fetch(name: str) -> Any:
         return fetch_dataset(reader.butler, reader.ref.makeComponentRef(name)) if name in names else None
 
+    evaluator = make_psf_evaluator(reader.read_psf())
     return StoredComponents(
-        evaluator=make_psf_evaluator(reader.read_psf()),
+        evaluator=evaluator,
         unit=fetch("unit"),
-        bounds=fetch("bounds"),
+        bounds=evaluator.bounds if reader.is_coadd else fetch("bounds"),
         photometric_scaling=fetch("photometric_scaling"),
         aperture_corrections=fetch("aperture_corrections") or {},
         obs_info=fetch("obs_info"),

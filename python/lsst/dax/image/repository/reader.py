@@ -122,6 +122,11 @@ class DatasetReader:
         return frozenset(self._parent.datasetType.storageClass.allComponents())
 
     @property
+    def is_coadd(self) -> bool:
+        """Whether this is a coadd of cells."""
+        return self._is_coadd
+
+    @property
     def is_single_plane(self) -> bool:
         """Whether this is one plane of pixels and nothing more."""
         return self._plane is not None
