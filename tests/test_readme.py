@@ -24,7 +24,7 @@ def examples() -> list[str]:
 
 def test_every_example_is_short() -> None:
     blocks = examples()
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     assert max(len(block.splitlines()) for block in blocks) <= 5
 
 
@@ -44,6 +44,8 @@ def test_the_examples_run_and_make_what_they_say(
         assert sum(stamp.is_good for stamp in stamps) >= 3
         for picture in ("cutout.png", "star.png", "color.png"):
             assert np.ptp(imread(picture)[..., :3]) > 0.5
+        assert np.isfinite(names["fluxes"]["flux"]).all()
+        assert np.ptp(imread("fluxes.png")[..., :3]) > 0.5
         original = names["raws"].get(find_datasets(names["raws"], "visit_image")[0])
         compare_images(names["image"], original).assert_equivalent(SINGLE_PRECISION)
     finally:

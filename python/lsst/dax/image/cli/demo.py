@@ -18,6 +18,7 @@ from . import (
     decam,
     decam_mosaic,
     galactic_centre,
+    light_curves,
     mini_survey,
     mosaics,
     recreation,
@@ -42,6 +43,7 @@ class _RealData(NamedTuple):
 _SIMULATED = (
     (mini_survey.TITLE, mini_survey.TEXT, mini_survey.make_steps),
     (mosaics.TITLE, mosaics.TEXT, mosaics.make_steps),
+    (light_curves.TITLE, light_curves.TEXT, light_curves.make_steps),
     (recreation.TITLE, recreation.TEXT, recreation.make_steps),
 )
 _REAL = (
