@@ -1,10 +1,11 @@
-"""Repositories of visit images alone, for coadds: more visits than the mini survey has, and less of all else."""
+"""Repositories of visit images alone, with more visits than the mini survey has."""
 
 from __future__ import annotations
 
 __all__ = (
     "BAND",
     "CONFIG",
+    "PLAIN_CONFIG",
     "FLUX",
     "SKY_SIGMA",
     "make_field",
@@ -34,6 +35,7 @@ from lsst.dax.image.simulation._visit_plan import VisitPlan, detector_bbox, dete
 
 BAND = "r"
 CONFIG = SurveyConfig(visits_per_band=9, detector_grid=(1, 1), detector_shape=(400, 400))
+PLAIN_CONFIG = SurveyConfig(visits_per_band=12, detector_grid=(1, 1), detector_shape=(400, 400))
 FLUX = 2e4
 SKY_SIGMA = 10.0
 _SPACING_PX = 36
@@ -91,7 +93,7 @@ def make_plain_image(
     noise: float = SKY_SIGMA,
     change: Callable[[np.ndarray], None] | None = None,
 ) -> VisitImage:
-    """Make an image of equal stars with a Gaussian PSF, white noise and a variance that is the same everywhere."""
+    """Make an image of equal stars with a Gaussian PSF and white noise of a constant variance."""
     truth = make_truth(config)[:0]
     scene = make_detector_scene(config, truth, plan, detector)
     bbox, projection = detector_bbox(config), detector_sky_projection(config, plan, detector)

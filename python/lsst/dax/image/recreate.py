@@ -72,10 +72,9 @@ def recreate_from(
         product = json.loads(str(text))["product"]
     except (ValueError, LookupError, TypeError) as error:
         raise InputDataError(f"What {uri} says of how it was made is damaged: {error!r}") from error
-    match product:
-        case "coadd":
-            limit = coadds.MAX_PIXELS if max_pixels is None else max_pixels
-            return coadds.recreate_from(uri, butler, max_pixels=limit)
-        case "visit_image":
-            return recreation.recreate_from(uri, butler, max_pixels=max_pixels)
+    if product == "coadd":
+        limit = coadds.MAX_PIXELS if max_pixels is None else max_pixels
+        return coadds.recreate_from(uri, butler, max_pixels=limit)
+    if product == "visit_image":
+        return recreation.recreate_from(uri, butler, max_pixels=max_pixels)
     raise UnsupportedProductError(f"{uri} is a {product!r}; a 'coadd' and a 'visit_image' can be made again.")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from lsst.images import Box
 
 from ..errors import MissingPsfError, RequestError
+from ._smoothing import smooth_to_one_psf
+from .artifacts import find_artifacts, mark_artifacts
 from .cell_psf import combine_psfs, find_effective_weights
 from .chi_squared import make_chi_squared
 from .combination import combine_warps
@@ -177,15 +179,12 @@ def _match(item: CellInput, rules: PsfMatching, pixel_scale_arcsec: float) -> Ce
 
 def _mark_artifacts(inputs: Sequence[CellInput], recipe: Recipe) -> list[CellInput]:
     """Set CLIPPED where an input has an artifact."""
-    from .artifacts import find_artifacts  # noqa: PLC0415
-
-    found = find_artifacts([item.warp for item in inputs], recipe.artifacts, masks=recipe.masks)
-    marked = []
-    for item, where in zip(inputs, found, strict=True):
-        bit = np.uint32(1 << item.warp.planes.index("CLIPPED"))
-        mask = np.where(where, item.warp.mask | bit, item.warp.mask)
-        marked.append(dataclasses.replace(item, warp=dataclasses.replace(item.warp, mask=mask)))
-    return marked
+    warps = [item.warp for item in inputs]
+    # Stars of different PSFs differ in their cores.
+    compared = smooth_to_one_psf(warps, masks=recipe.masks)
+    found = find_artifacts(compared, rules=recipe.artifacts, masks=recipe.masks)
+    marked = mark_artifacts(warps, found)
+    return [dataclasses.replace(item, warp=warp) for item, warp in zip(inputs, marked, strict=True)]
 
 
 def _combine_pixels(
