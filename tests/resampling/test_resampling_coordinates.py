@@ -10,11 +10,9 @@ import pytest
 from astropy.wcs import WCS
 from lsst.images import Box, SkyProjection
 from tests.support.projections import PROJECTIONS
-from tests.support.resampling import FRAME, make_sip_projection, make_source, make_tan
+from tests.support.resampling import FRAME, evaluate_positions, make_sip_projection, make_source, make_tan
 from tests.support.resampling_oracle import exact_positions
 
-from lsst.dax.image._kernels.resample_positions_nb import find_areas, find_positions, find_slopes
-from lsst.dax.image._kernels.resample_vectors_nb import STRIP_ROWS, TILE
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.resampling import (
     FluxConvention,
@@ -26,34 +24,10 @@ from lsst.dax.image.resampling import (
 )
 
 
-def evaluate(found: SourceCoordinates, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions x and y of a whole grid, NaN off the source, and the areas of the pixels."""
-    n_rows, n_columns = found.spacings.shape
-    positions = np.full((2, n_rows * TILE, n_columns * TILE), np.nan)
-    areas = np.full((n_rows * TILE, n_columns * TILE), np.nan)
-    strip, slopes, area = (
-        np.empty((2, STRIP_ROWS * TILE)),
-        np.empty((4, STRIP_ROWS * TILE)),
-        np.empty(STRIP_ROWS * TILE, np.float32),
-    )
-    for j, i in zip(*np.nonzero(found.spacings), strict=True):
-        for row in range(0, TILE, STRIP_ROWS):
-            here = np.s_[j * TILE + row : j * TILE + row + STRIP_ROWS, i * TILE : (i + 1) * TILE]
-            spacing, start = int(found.spacings[j, i]), int(found.starts[j, i])
-            find_positions(found.nodes, start, spacing, row, strip)
-            find_areas(found.nodes, start, spacing, row, area)
-            find_slopes(found.nodes, start, spacing, row, slopes)
-            np.testing.assert_allclose(area, np.abs(slopes[0] * slopes[3] - slopes[1] * slopes[2]), rtol=2e-4)
-            positions[(slice(None), *here)] = strip.reshape(2, STRIP_ROWS, TILE)
-            areas[here] = area.reshape(STRIP_ROWS, TILE)
-    y0, x0 = found.skipped
-    return positions[:, y0 : y0 + shape[0], x0 : x0 + shape[1]], areas[y0 : y0 + shape[0], x0 : x0 + shape[1]]
-
-
 def check(projection: SkyProjection[Any], bbox: Box, grid: TargetGrid, tolerance: float) -> SourceCoordinates:
     """Check all positions against exact ones."""
     found = find_source_coordinates(projection, bbox, grid, tolerance_px=tolerance)
-    positions, _ = evaluate(found, tuple(grid.shape))
+    positions, _ = evaluate_positions(found, tuple(grid.shape))
     positions -= np.array([bbox.x.start, bbox.y.start])[:, None, None]
     x, y = exact_positions(
         make_source(np.zeros(tuple(bbox.shape)), projection, x0=bbox.x.start, y0=bbox.y.start), grid
@@ -99,7 +73,7 @@ def test_impossible_tolerance_evaluates_every_pixel() -> None:
     found = find_source_coordinates(projection, Box.from_shape(shape), grid, tolerance_px=1e-15)
     assert set(np.unique(found.spacings)) == {1}
     x, y = exact_positions(make_source(np.zeros(shape), projection), grid)
-    positions, _ = evaluate(found, (80, 80))
+    positions, _ = evaluate_positions(found, (80, 80))
     np.testing.assert_allclose(positions, [x, y], atol=1e-9)
     smooth = find_source_coordinates(projection, Box.from_shape(shape), grid, tolerance_px=1e-4)
     image = make_source(np.random.default_rng(1).normal(100, 1, shape), projection)

@@ -6,6 +6,7 @@ __all__ = (
     "FRAME",
     "Case",
     "add_gaussians",
+    "evaluate_positions",
     "make_benchmark_case",
     "make_sip_projection",
     "make_source",
@@ -22,7 +23,10 @@ from astropy.wcs import WCS
 from lsst.images import Box, GeneralFrame, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from numpy.typing import NDArray
 
+from lsst.dax.image._kernels.resample_positions_nb import find_areas, find_positions, find_slopes
+from lsst.dax.image._kernels.resample_vectors_nb import STRIP_ROWS, TILE
 from lsst.dax.image.geometry import TargetGrid
+from lsst.dax.image.resampling import SourceCoordinates
 
 FRAME = GeneralFrame(unit=u.pix)
 
@@ -115,6 +119,32 @@ def make_source(
         mask=Mask(schema=schema, bbox=bbox),
         variance=Image(noise.astype(np.float32), bbox=bbox, unit=u.nJy**2),
     )
+
+
+def evaluate_positions(
+    found: SourceCoordinates, shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return positions x and y of a whole grid, NaN off the source, and the areas of the pixels."""
+    n_rows, n_columns = found.spacings.shape
+    positions = np.full((2, n_rows * TILE, n_columns * TILE), np.nan)
+    areas = np.full((n_rows * TILE, n_columns * TILE), np.nan)
+    strip, slopes, area = (
+        np.empty((2, STRIP_ROWS * TILE)),
+        np.empty((4, STRIP_ROWS * TILE)),
+        np.empty(STRIP_ROWS * TILE, np.float32),
+    )
+    for j, i in zip(*np.nonzero(found.spacings), strict=True):
+        for row in range(0, TILE, STRIP_ROWS):
+            here = np.s_[j * TILE + row : j * TILE + row + STRIP_ROWS, i * TILE : (i + 1) * TILE]
+            spacing, start = int(found.spacings[j, i]), int(found.starts[j, i])
+            find_positions(found.nodes, start, spacing, row, strip)
+            find_areas(found.nodes, start, spacing, row, area)
+            find_slopes(found.nodes, start, spacing, row, slopes)
+            np.testing.assert_allclose(area, np.abs(slopes[0] * slopes[3] - slopes[1] * slopes[2]), rtol=2e-4)
+            positions[(slice(None), *here)] = strip.reshape(2, STRIP_ROWS, TILE)
+            areas[here] = area.reshape(STRIP_ROWS, TILE)
+    y0, x0 = found.skipped
+    return positions[:, y0 : y0 + shape[0], x0 : x0 + shape[1]], areas[y0 : y0 + shape[0], x0 : x0 + shape[1]]
 
 
 def add_gaussians(
