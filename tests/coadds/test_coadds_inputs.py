@@ -76,7 +76,7 @@ def test_weights_are_the_inverse_of_the_true_variance(mini_survey, mini_butler, 
 def test_no_pixel_is_read(mini_survey, mini_butler, patch, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "lsst.dax.image.container.ContainerReader.read_arrays", lambda *a, **k: read.append(a)
+        "lsst.dax.image.container.ContainerReader.read_arrays", lambda *args, **_: read.append(args)
     )
     assert find_inputs(mini_butler, RED, patch).rows
     assert not read
