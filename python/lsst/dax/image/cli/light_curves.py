@@ -22,9 +22,9 @@ TITLE = "Light curves"
 """Heading of the chapter."""
 
 TEXT = (
-    "Fluxes of the mini survey at positions that are given, on every image that they lie on, whether a source "
-    "is seen there or not. Of each file only the rows around the position are read, and its PSF comes from the "
-    "archived tables."
+    "Fluxes of the mini survey at positions that are given, on every image that they lie on, whether a "
+    "source is seen there or not. Of each file only the rows around the position are read, and its PSF comes "
+    "from the archived tables."
 )
 """What the data are."""
 

@@ -8,7 +8,7 @@ functions behind it take plain arrays and stand alone: `fit_psf_flux`,
 """
 
 from ._light_curves_from_butler import *
-from ._search_from_butler import ImageSearch
+from ._search_from_butler import *
 from .analysis import *
 from .aperture_flux import *
 from .background import *
@@ -17,7 +17,7 @@ from .components import *
 from .error_scale import *
 from .joint_fit import *
 from .light_curve_files import *
-from .light_curve_store import LightCurveStore
+from .light_curve_store import *
 from .measure import *
 from .options import *
 from .pixels import *

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ImageSearch", "ask_all", "find_images")
+__all__ = ("ImageSearch",)
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

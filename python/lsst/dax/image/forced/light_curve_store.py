@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("LightCurveStore", "import_parquet", "join_columns")
+__all__ = ("LightCurveStore",)
 
 import errno
 import fcntl
