@@ -24,7 +24,7 @@ def examples() -> list[str]:
 
 def test_every_example_is_short() -> None:
     blocks = examples()
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     assert max(len(block.splitlines()) for block in blocks) <= 5
 
 
@@ -44,6 +44,11 @@ def test_the_examples_run_and_make_what_they_say(
         assert sum(stamp.is_good for stamp in stamps) >= 3
         for picture in ("cutout.png", "star.png", "color.png"):
             assert np.ptp(imread(picture)[..., :3]) > 0.5
+        with astropy.io.fits.open("mosaic.fits") as hdus:
+            assert np.array_equal(
+                hdus["IMAGE"].data, names["mosaic"].masked_image.image.array, equal_nan=True
+            )
+        assert (names["mosaic"].inputs["n_pixels"] > 1000).all()
         assert np.isfinite(names["fluxes"]["flux"]).all()
         assert np.ptp(imread("fluxes.png")[..., :3]) > 0.5
         original = names["raws"].get(find_datasets(names["raws"], "visit_image")[0])
