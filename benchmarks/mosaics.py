@@ -1,6 +1,9 @@
-"""Mosaics: patches of one grid against their own memory traffic and reproject; streamed mosaics.
+"""Mosaics: one warped image, patches of one grid, and streamed mosaics, against our peers.
 
-Nine patches, image, mask and variance, that overlap by a hundred pixels are put
+One image is resampled onto a turned grid, by ourselves, SWarp and reproject: see
+``_warp.py``.
+
+Then nine patches, image, mask and variance, that overlap by a hundred pixels are put
 together in memory.  The sides are
 
 ours       ``make_mosaic``: inner regions, with coverage and a table of inputs
@@ -9,7 +12,7 @@ memcpy     the three planes of each inner region copied by NumPy into new
 reproject  ``reproject_and_coadd`` with ``reproject_interp`` of order nearest,
            first image wins: one plane, no mask and no variance
 
-Then detectors of one visit of a simulated survey are resampled onto pixels of a
+Detectors of one visit of a simulated survey are resampled onto pixels of a
 quarter of their size and written tile by tile, for mosaics of growing size, each
 in a process of its own.  What is measured is the cost of an output pixel and the
 largest resident memory, libraries included.  Last, larger detectors are written at
@@ -29,6 +32,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 from _harness import Benchmark, Side, UnequalResultsError
+from _warp import compare_warps
 from astropy.coordinates import SkyCoord
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
 
@@ -172,6 +176,7 @@ def main() -> int:
     """Run the benchmark; return the exit code."""
     bench = Benchmark(__doc__ or "", versions=("reproject",))
     try:
+        compare_warps(bench)
         compare_stitching(bench)
     except UnequalResultsError as error:
         print(f"unequal results: {error}", file=sys.stderr)
