@@ -166,9 +166,10 @@ def test_images_of_nothing_but_nan_have_no_flux() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 def test_a_million_positions_take_little_more_memory_than_their_table() -> None:
     root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", forced_million.__name__],
-        cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=True, capture_output=True, text=True,
+        cwd=root, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     sizes = json.loads(done.stdout)
     assert sizes["rows"] == 1_000_000
