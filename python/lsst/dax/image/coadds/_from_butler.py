@@ -116,7 +116,7 @@ def fetch_coadd(
         recipe = parse_recipe(recipe)
         grid = find_coadd_grid(butler, region, cells=recipe.cells, skymap=skymap)
         _check_size(grid.target.bbox, max_pixels)
-        record = make_record(find_inputs(butler, recipe, grid.target, executor=executor), grid)
+        record = make_record(find_inputs(butler, recipe, grid.target), grid)
         return make_from_record(butler, record, executor=executor, max_pixels=max_pixels)
 
 
@@ -161,7 +161,7 @@ def make_from_record(
                 f"{record.grid.bbox} around {record.grid.center.to_string('decimal')} deg."
             )
         canvas = Canvas.allocate(record, find_planes(name_planes(record.recipe.masks)), psf_px=PSF_PX)
-        request = TileRequest(record, refs)
+        request = TileRequest(record)
         for outcome in _run(butler, request, tiles, executor):
             canvas.add(outcome)
         return canvas.finish(plan.outlines)

@@ -24,6 +24,7 @@ from ..repository import (
     ButlerLike,
     ImageGeometry,
     StoredComponents,
+    find_by_uuid,
     name_dataset,
     opened_dataset,
     read_components,
@@ -43,13 +44,14 @@ PSF_PX = 41
 
 @dataclass(frozen=True)
 class TileRequest:
-    """What is the same for all tiles; it can be sent to other processes."""
+    """What is the same for all tiles; it can be sent to other processes.
+
+    It has no reference of a dataset, which a process can receive only after it
+    has opened a repository.
+    """
 
     record: CoaddRecord
     """What the coadd is made from."""
-
-    refs: tuple[DatasetRef, ...]
-    """Datasets of the record's inputs."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def _read_input(
     planes: tuple[str, ...],
 ) -> TileInput | None:
     """Read what a tile needs of one input; `None` if that is nothing."""
-    ref, item = request.refs[index], request.record.inputs[index]
+    item = request.record.inputs[index]
+    ref = find_by_uuid(butler, item.id)
     kernel = request.record.recipe.kernel
     with opened_dataset(butler, ref) as reader:
         source = _SOURCES.get(ref.id, lambda: _Source(reader.geometry, read_components(reader)))
