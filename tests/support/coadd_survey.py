@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = (
     "BAND",
     "CONFIG",
-    "PLAIN_CONFIG",
     "FLUX",
+    "PLAIN_CONFIG",
     "SKY_SIGMA",
     "make_field",
     "make_plain_image",

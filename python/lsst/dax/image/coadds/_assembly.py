@@ -104,6 +104,10 @@ class Canvas:
             record=self.record,
         )
 
+    def _ordered(self) -> list[CellOutcome]:
+        """Return the cells row by row, whatever tiles they came in."""
+        return [self.cells[cell] for cell in self.record.layout.find_cells(self.layers.bbox)]
+
     def _find_bounds(self) -> CellGridBounds:
         """Return the cells as `lsst.images` counts them."""
         bbox, layout = self.layers.bbox, self.record.layout
@@ -147,12 +151,12 @@ class Canvas:
         """Return one row per input."""
         weights = {item.id: 0.0 for item in self.record.inputs}
         counts = dict.fromkeys(weights, 0)
-        for outcome in self.cells.values():
+        for outcome in self._ordered():
             total = sum(item.weight * item.unmasked_fraction for item in outcome.contributions)
             for item in outcome.contributions:
                 counts[item.key.uuid] += 1
                 weights[item.key.uuid] += item.weight * item.unmasked_fraction / total
-        n_cells = max(1, sum(bool(outcome.contributions) for outcome in self.cells.values()))
+        n_cells = max(1, sum(bool(outcome.contributions) for outcome in self._ordered()))
         rows = self.record.inputs
         return QTable(
             {
@@ -210,7 +214,7 @@ class Canvas:
             return None
         rows = [
             (self._index(bounds, outcome.cell), item)
-            for outcome in self.cells.values()
+            for outcome in self._ordered()
             for item in outcome.contributions
         ]
         if not rows:

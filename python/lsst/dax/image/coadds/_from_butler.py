@@ -161,7 +161,7 @@ def make_from_record(
                 f"{record.grid.bbox} around {record.grid.center.to_string('decimal')} deg."
             )
         canvas = Canvas.allocate(record, find_planes(name_planes(record.recipe.masks)), psf_px=PSF_PX)
-        request = TileRequest(record)
+        request = TileRequest(record.model_dump_json())
         for outcome in _run(butler, request, tiles, executor):
             canvas.add(outcome)
         return canvas.finish(plan.outlines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("PSF_PX", "TileRequest", "make_tile_from_butler")
 
+import functools
 import threading
 import uuid
 from collections import OrderedDict
@@ -50,8 +51,19 @@ class TileRequest:
     has opened a repository.
     """
 
-    record: CoaddRecord
-    """What the coadd is made from."""
+    text: str
+    """What the coadd is made from, as JSON: a projection cannot be sent."""
+
+    @property
+    def record(self) -> CoaddRecord:
+        """What the coadd is made from."""
+        return _read_record(self.text)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_record(text: str) -> CoaddRecord:
+    """Read a record; all tiles of a coadd have the same."""
+    return CoaddRecord.model_validate_json(text)
 
 
 @dataclass(frozen=True)
