@@ -1,10 +1,11 @@
-"""A coadd of warps in memory."""
+"""Images in memory as warps, and warps as a coadd."""
 
 from __future__ import annotations
 
-__all__ = ("make_coadd",)
+__all__ = ("make_coadd", "warp_image")
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import astropy.units as u
@@ -15,14 +16,89 @@ from numpy.typing import NDArray
 from lsst.images import Box, Image, MaskedImage, SkyProjection
 from lsst.images.cells import CellField, CellGrid, CellGridBounds, CellPointSpreadFunction
 
-from ..errors import InputDataError, RequestError
+from ..errors import InconsistentUnitsError, InputDataError, MissingPsfError, NoCoverageError, RequestError
 from ..geometry import TargetGrid
+from ..psfs import PsfEvaluator
+from ..resampling import Kernel
 from ._cell import CellInput, CombinedCell, combine_cell, find_padding
-from ._warping import to_mask
+from ._warping import find_planes, make_warp, to_mask, to_nanojansky
+from .cell_psf import draw_cell_psfs
 from .coadd import Coadd
 from .recipe import Recipe
 from .rules import Statistic
-from .warp import Warp
+from .warp import InputKey, Warp
+
+_PSF_PX = 41
+
+
+def warp_image(
+    image: MaskedImage,
+    grid: TargetGrid,
+    *,
+    key: InputKey,
+    weight: float,
+    psf: PsfEvaluator,
+    kernel: Kernel = Kernel.LANCZOS3_MOMENTS,
+    planes: Iterable[str] = (),
+) -> Warp:
+    """Bring an image in memory to the pixels of a coadd.
+
+    Parameters
+    ----------
+    image
+        Image in a unit of flux, with variance, mask and a sky projection.
+    grid
+        Pixels of the coadd, with the padding that its recipe needs.
+    key
+        Which image it is.
+    weight
+        How much it counts.
+    psf
+        PSF of the image; see `~lsst.dax.image.psfs.make_psf_evaluator`.
+    kernel
+        Kernel that the pixels are resampled with.
+    planes
+        Names of mask planes to keep besides those of the observatory's visit
+        images.
+
+    Returns
+    -------
+    warp
+        In nJy, with the PSF at the middle of the grid.
+
+    Raises
+    ------
+    InconsistentUnitsError
+        Raised if the unit of the image is not one of flux.
+    NoCoverageError
+        Raised if the image gives no pixel of the grid a value.
+    MissingPsfError
+        Raised if the PSF is not defined at the middle of the grid.
+    InputDataError
+        Raised if the image has no sky projection.
+    """
+    if image.sky_projection is None:
+        raise InputDataError(f"The image {key} has no sky projection.")
+    if image.unit is None or not image.unit.is_equivalent(u.nJy):
+        raise InconsistentUnitsError(f"The image {key} has the unit {image.unit}; a coadd is made in nJy.")
+    masked = image if image.unit == u.nJy else to_nanojansky(image, image.unit.to(u.nJy))
+    names = find_planes(planes)
+    warp = make_warp(masked, grid, key=key, planes=names, weight=weight, kernel=kernel)
+    if warp is None:
+        raise NoCoverageError(f"The image {key} of {image.bbox} gives no pixel of {grid.bbox} a value.")
+    drawn = draw_cell_psfs(
+        psf,
+        source_projection=image.sky_projection,
+        target_projection=grid.sky_projection,
+        x=np.array([grid.bbox.x.center]),
+        y=np.array([grid.bbox.y.center]),
+        size_px=_PSF_PX,
+        kernel=kernel,
+        cell_px=min(grid.bbox.shape),
+    )
+    if not drawn.is_good[0]:
+        raise MissingPsfError(f"The PSF of the image {key} is not defined at the middle of {grid.bbox}.")
+    return dataclasses.replace(warp, psf=drawn.images[0])
 
 
 def make_coadd(
