@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SurveyExposure", "place_stars", "read_exposures", "read_gaia")
+__all__ = ("SurveyExposure", "place_stars", "read_exposures", "read_gaia", "read_psf")
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def _read_exposure(folder: Path, row: Row) -> SurveyExposure:
     begin = Time(float(row["mjd_obs"]), format="mjd", scale="utc")
     return SurveyExposure(
         image=MaskedImage(image, mask=mask, variance=Image(variance, bbox=counts.bbox, unit=u.nJy**2)),
-        psf=_read_psf(_find(folder, row, "psfex"), counts),
+        psf=read_psf(_find(folder, row, "psfex"), counts),
         band=row["filter"].strip(),
         time=begin.tai + 0.5 * float(row["exptime"]) * u.s,
         offset=(float(offset[0]), float(offset[1])),
@@ -133,7 +133,7 @@ def _read_sky(folder: Path, row: Row, counts: Image) -> np.ndarray | float:
     return spline(x, y).T
 
 
-def _read_psf(path: Path, counts: Image) -> PolynomialPsfTables:
+def read_psf(path: Path, counts: Image) -> PolynomialPsfTables:
     """Return a PSFEx model; its positions count from 1.
 
     The numbers of the model are columns beside the samples in some files, and
