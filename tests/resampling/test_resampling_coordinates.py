@@ -19,6 +19,7 @@ from lsst.dax.image.resampling import (
     Kernel,
     MissingRule,
     SourceCoordinates,
+    find_local_maps,
     find_source_coordinates,
     resample,
 )
@@ -52,6 +53,67 @@ def test_positions_through_every_projection(name: str) -> None:
             center, pixel_scale=0.21 * u.arcsec, shape=(140, 150), rotation=20 * u.deg
         )
     check(projection, bbox, grid, 1e-3)
+
+
+def make_loose_projection(
+    off: float, *, ra: float = 150.0, dec: float = 2.0, x: float = 150.0, y: float = 150.0
+) -> SkyProjection[Any]:
+    """Return a TAN-SIP projection around (x, y) whose inverse polynomials are off by up to a pixel."""
+    header = WCS(naxis=2).to_header()
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    header["CRVAL1"], header["CRVAL2"] = ra, dec
+    header["CRPIX1"], header["CRPIX2"] = x + 1.0, y + 1.0
+    header["CDELT1"], header["CDELT2"] = -0.2 / 3600.0, 0.2 / 3600.0
+    for name in ("A", "B", "AP", "BP"):
+        header[f"{name}_ORDER"] = 2
+    for name, bend in (("A_2_0", 2.0), ("B_1_1", -1.5)):
+        header[name] = bend / 150.0**2
+        header[name.replace("_", "P_", 1)] = (off - bend) / 150.0**2
+    return SkyProjection.from_fits_wcs(WCS(header), FRAME)
+
+
+@pytest.mark.parametrize(("off", "miss"), [(0.0, 0.03), (0.01, 0.03), (0.5, 0.4)])
+def test_pixel_to_sky_is_what_counts(off: float, miss: float) -> None:
+    projection = make_loose_projection(off)
+    grid = TargetGrid(make_tan(rotation=25.0), Box.factory[-100:100, -100:100])
+    found = find_source_coordinates(projection, Box.factory[0:301, 0:301], grid, tolerance_px=1e-7)
+    positions, _ = evaluate_positions(found, tuple(grid.shape))
+    mesh = grid.bbox.meshgrid()
+    sky = grid.sky_projection.pixel_to_sky(x=mesh.x.astype(float), y=mesh.y.astype(float))
+    own = projection.sky_to_pixel(sky)
+    assert np.hypot(own.x - positions[0], own.y - positions[1]).max() > miss
+    there = projection.pixel_to_sky(x=positions[0], y=positions[1])
+    assert there.separation(sky).arcsec.max() < 1e-7 * 0.2 * 1.5
+    # The same pixel of the sky for one position, and for many.
+    maps = find_local_maps(projection, grid.sky_projection, x=mesh.x.ravel(), y=mesh.y.ravel())
+    np.testing.assert_allclose(maps.positions.T.reshape(positions.shape), positions, atol=2e-7)
+    one = find_local_maps(projection, grid.sky_projection, x=np.array([7.0]), y=np.array([-31.0]))
+    assert one.positions.tobytes() == maps.positions[69 * 200 + 107].tobytes()
+
+
+@pytest.mark.parametrize("ra", [0.0, 150.0])
+@pytest.mark.parametrize("dec", [2.0, 90.0])
+def test_inverse_of_a_part_has_the_bits_of_the_whole(ra: float, dec: float) -> None:
+    projection = make_loose_projection(0.3, ra=ra, dec=dec)
+    tan = make_tan(ra=ra, dec=dec, rotation=25.0)
+    x, y = np.meshgrid(np.arange(-150.0, 150.0, 7.3), np.arange(-150.0, 150.0, 7.3))
+    whole = find_local_maps(projection, tan, x=x.ravel(), y=y.ravel())
+    assert np.isfinite(whole.matrices).all()
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 3, 5, 8, 13, 700):
+        part = rng.choice(x.size, size, replace=False)
+        found = find_local_maps(projection, tan, x=x.ravel()[part], y=y.ravel()[part])
+        assert found.positions.tobytes() == whole.positions[part].tobytes()
+        assert found.matrices.tobytes() == whole.matrices[part].tobytes()
+
+
+def test_cutout_of_a_file_with_a_loose_inverse_is_a_copy() -> None:
+    source = make_source(np.random.default_rng(2).normal(size=(301, 301)), make_loose_projection(0.3))
+    cutout = make_loose_projection(0.3, x=150.0 - 40, y=150.0 - 70)
+    grid = TargetGrid(cutout, Box.factory[0:100, 0:130])
+    found = resample(source, grid)
+    assert found.is_exact_copy
+    np.testing.assert_array_equal(found.masked_image.image.array, source.image.array[70:170, 40:170])
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])

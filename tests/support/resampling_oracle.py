@@ -26,12 +26,22 @@ class OracleResult:
 
 
 def exact_positions(image: MaskedImage, grid: TargetGrid) -> tuple[Floats, Floats]:
-    """Return the source positions of all pixels of a grid, by way of the sky."""
+    """Return the source positions of all pixels of a grid, by way of the sky.
+
+    The way from sky to pixels may be a fit f of the inverse of the way g back:
+    p - f(g(p)) + f(s) is nearer to the pixel at s than p is.
+    """
     mesh = grid.bbox.meshgrid()
     sky = grid.sky_projection.pixel_to_sky(x=mesh.x.astype(float), y=mesh.y.astype(float))
-    assert image.sky_projection is not None
-    pixels = image.sky_projection.sky_to_pixel(sky)
-    return np.asarray(pixels.x) - image.bbox.x.start, np.asarray(pixels.y) - image.bbox.y.start
+    projection = image.sky_projection
+    assert projection is not None
+    pixels = projection.sky_to_pixel(sky)
+    first = np.stack([np.asarray(pixels.x), np.asarray(pixels.y)])
+    found = first
+    for _ in range(3):
+        again = projection.sky_to_pixel(projection.pixel_to_sky(x=found[0], y=found[1]))
+        found = found + first - np.stack([np.asarray(again.x), np.asarray(again.y)])
+    return found[0] - image.bbox.x.start, found[1] - image.bbox.y.start
 
 
 def _weights(name: str, distance: Floats) -> Floats:

@@ -24,9 +24,6 @@ _SPACINGS = (TILE, 32, 16, 8)
 _REACH = 8.0
 """Pixels beyond the source up to which a position matters: more than the reach of any fixed kernel."""
 
-_MAX_ROUND_TRIP = 2.0
-"""Pixels by which a position may miss where it came from on the way back."""
-
 _BATCH = 256
 """Tiles that are evaluated together when they are refined, to bound the memory."""
 
@@ -96,23 +93,9 @@ class _Builder:
     max_error_px: float = 0.0
 
     def evaluate(self, x: Positions, y: Positions) -> Positions:
-        """Map positions exactly; those that do not map back are NaN."""
+        """Map positions exactly; what lies nowhere in the source is NaN."""
         x, y = np.broadcast_arrays(x, y)
-        found = self.pixel_map.evaluate(x, y)
-        self.drop_strays(found, x, y, np.ones(x.shape, bool))
-        return found
-
-    def drop_strays(self, found: Positions, x: Positions, y: Positions, where: NDArray[np.bool_]) -> None:
-        """Put NaN for positions that do not map back.
-
-        Polynomials bend back on themselves outside of the image that they
-        were fitted to, and their inverse may then land in it.
-        """
-        back = self.pixel_map.inverted.evaluate(found[0, where], found[1, where])
-        miss = np.hypot(back[0] - x[where], back[1] - y[where])
-        strays = np.zeros_like(where)
-        strays[where] = ~(miss <= _MAX_ROUND_TRIP)
-        found[:, strays] = np.nan
+        return self.pixel_map.evaluate(x, y)
 
     def misses(self, nodes: Positions) -> NDArray[np.bool_]:
         """Tell which tiles lie off the source: nodes of shape (2, n, k)."""
@@ -169,7 +152,7 @@ class _Builder:
             TILE * (self.first_column + np.arange(-1.0, shape[1] + 2)),
             TILE * (self.first_row + np.arange(-1.0, shape[0] + 2)),
         )
-        nodes = self.pixel_map.evaluate(x, y)
+        nodes, sky = self.pixel_map.estimate(x, y)
         windows = np.lib.stride_tricks.sliding_window_view(nodes, (4, 4), axis=(-2, -1))
         near = ~self.misses(windows.reshape(2, -1, 16)).reshape(shape)
         rows, columns = np.nonzero(near)
@@ -177,7 +160,7 @@ class _Builder:
         for j in range(4):
             for i in range(4):
                 needed[j : j + shape[0], i : i + shape[1]] |= near
-        self.drop_strays(nodes, x, y, needed)
+        nodes[:, needed] = self.pixel_map.refine(nodes[:, needed], sky[:, needed])
         middles = self.evaluate(x[rows + 1, columns + 1] + TILE / 2, y[rows + 1, columns + 1] + TILE / 2)
         left = self.settle(rows, columns, TILE, windows[:, rows, columns], middles[..., None, None])
         return rows[left], columns[left]
@@ -272,6 +255,11 @@ def find_source_coordinates(
     is evaluated as well.  Where it is off by more than the tolerance, the
     spacing of that tile is halved, down to 8 pixels; after that, and next to
     the edge of the sky, every pixel is evaluated.
+
+    Where the way from the sky to the pixels of the source is only a fit (SIP
+    headers, solutions of pipelines), the positions of the nodes are made
+    exact by Newton steps against the way from pixels to the sky, which
+    defines the projection.
     """
     if not tolerance_px > 0.0:
         raise RequestError(f"A tolerance must be positive, not {tolerance_px} pixels.")

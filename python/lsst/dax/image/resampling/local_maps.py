@@ -68,7 +68,8 @@ def find_local_maps(
     Returns
     -------
     maps
-        Positions, and derivatives from differences over one target pixel.
+        Positions, exact as those of `find_source_coordinates`, and derivatives
+        from differences over one target pixel.
     """
     columns = np.asarray(x, np.float64)[:, None] + _STEPS_X
     rows = np.asarray(y, np.float64)[:, None] + _STEPS_Y
