@@ -57,6 +57,8 @@ BUTLER_FILES = {
     "mosaics/_tiles_from_butler.py",
     "recreation/_components_from_butler.py",
     "recreation/_inputs_from_butler.py",
+    "regression/_release_checks_from_butler.py",
+    "regression/_release_from_butler.py",
     "cutouts/stencils.py",
     "cutouts/projection_finders.py",
     "forced/_image_from_butler.py",
