@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_PIXELS", "fetch_coadd", "make_from_record", "recreate_from", "subtract_coadds")
+__all__ = ("MAX_PIXELS", "fetch_coadd", "make_from_record", "make_record", "recreate_from", "subtract_coadds")
 
 import math
 from collections.abc import Iterator, Sequence
@@ -249,6 +249,20 @@ def subtract_coadds(
 def make_record(inputs: CoaddInputs, grid: CoaddGrid) -> CoaddRecord:
     """Write down what a coadd is made from.
 
+    Parameters
+    ----------
+    inputs
+        What `find_inputs` returned for the grid.
+    grid
+        Pixels and cells, of `find_coadd_grid`.
+
+    Returns
+    -------
+    record
+        What `make_from_record` follows.
+
+    Notes
+    -----
     Images that go into no cell are among it where they may go into one: how
     many visits the best are chosen from is part of the choice.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = (
     "fetch_calibrations",
     "make_from_recipe",
+    "make_isr_image",
     "recreate_from",
     "recreate_visit_image",
 )
@@ -135,7 +136,7 @@ def make_from_recipe(
         )
         bbox = recipe.box
         _check_size(components.detector.bbox if bbox is None else bbox, max_pixels)
-        isr_image = _run_isr(butler, recipe, components, cache=cache, threads=threads)
+        isr_image = make_isr_image(butler, recipe, components, cache=cache, threads=threads)
         return stitch_visit_image(
             isr_image,
             components,
@@ -232,15 +233,42 @@ def _read_calibration(butler: ButlerLike, name: str, dataset: InputDataset) -> A
     return dataclasses.replace(calibration, info=info)
 
 
-def _run_isr(
+def make_isr_image(
     butler: ButlerLike,
     recipe: VisitImageRecipe,
     components: VisitComponents,
     *,
-    cache: CalibrationCache | None,
-    threads: int,
+    cache: CalibrationCache | None = None,
+    threads: int = 1,
 ) -> MaskedImage:
-    """Return the image without instrument signature, what the steps recorded in its metadata."""
+    """Make the image without instrument signature that a recipe goes on from.
+
+    Parameters
+    ----------
+    butler
+        Butler to read through.
+    recipe
+        Inputs and parameters; its box does not matter.
+    components
+        What `fetch_components` returned for the recipe.
+    cache, threads
+        As for `recreate_visit_image`.
+
+    Returns
+    -------
+    isr_image
+        The whole detector in electron, for `stitch_visit_image`; its metadata
+        hold what the steps recorded.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        Raised if the repository lacks an input.
+    CalibrationMismatchError
+        Raised if the raw or a calibration is not what the recipe says.
+    InputDataError
+        Raised if a stored file is missing or unusable.
+    """
     raw_ref = _find(butler, recipe.raw)
     raw = read_raw(fetch_uri(butler, raw_ref), components.detector, threads=threads)
     expected = (recipe.raw.data_id.get("exposure"), recipe.raw.data_id.get("detector"))

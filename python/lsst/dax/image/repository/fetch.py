@@ -17,7 +17,7 @@ from lsst.daf.butler import DatasetRef, FileIntegrityError, MissingDatasetTypeEr
 from lsst.images import Box
 from lsst.resources import ResourcePath
 
-from ..errors import DatasetNotFoundError, InputDataError, InputNotFoundError
+from ..errors import DatasetNotFoundError, DaxImageError, InputDataError, InputNotFoundError
 from .protocol import FindsDatasets, LocatesDatasets, ReadsDatasets
 from .skymap import RingsSkyMap, find_known_sky_map
 
@@ -43,6 +43,8 @@ def fetch_dataset(butler: ReadsDatasets, ref: DatasetRef, *, bbox: Box | None = 
     ------
     InputDataError
         Raised if the stored file is missing or unusable.
+    DaxImageError
+        Raised if the dataset is made when it is asked for, and cannot be.
 
     Notes
     -----
@@ -53,6 +55,8 @@ def fetch_dataset(butler: ReadsDatasets, ref: DatasetRef, *, bbox: Box | None = 
     parameters = None if bbox is None else {"bbox": bbox}
     try:
         return butler.get(ref, parameters=parameters)
+    except DaxImageError:
+        raise  # a dataset that is made says itself what went wrong
     except FileNotFoundError as error:
         raise InputDataError(f"{name_dataset(ref)} is registered, but its file is gone: {error}") from error
     except FileIntegrityError as error:

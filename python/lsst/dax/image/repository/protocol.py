@@ -6,7 +6,14 @@ all of them; a typed test holds it against them.
 
 from __future__ import annotations
 
-__all__ = ("ButlerLike", "DatasetHandle", "FindsDatasets", "LocatesDatasets", "ReadsDatasets")
+__all__ = (
+    "ButlerLike",
+    "DatasetHandle",
+    "FindsDatasets",
+    "LocatesDatasets",
+    "MakesDatasets",
+    "ReadsDatasets",
+)
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +90,15 @@ class LocatesDatasets(Protocol):
 
     def getURI(self, ref: DatasetRef, /, *, predict: bool = False) -> ResourcePath:  # noqa: N802
         """Return the URI of the dataset's file."""
+        ...
+
+
+@runtime_checkable
+class MakesDatasets(Protocol):
+    """Makes datasets that have no file; its ``get`` takes ``bbox`` for all that has pixels."""
+
+    def is_made(self, ref: DatasetRef, /) -> bool:
+        """Tell whether a dataset is made when it is asked for, because there is no file of it."""
         ...
 
 

@@ -38,7 +38,7 @@ from ..container import (
 )
 from ..errors import InputDataError, MissingPsfError, UnsupportedProductError
 from .fetch import fetch_dataset, fetch_uri, name_dataset
-from .protocol import LocatesDatasets, ReadsDatasets
+from .protocol import LocatesDatasets, MakesDatasets, ReadsDatasets
 
 UNREADABLE = (ArchiveReadError, OSError, ValueError, LookupError, TypeError, AttributeError)
 """What the reader of `lsst.images` raises on a damaged file."""
@@ -75,14 +75,19 @@ class DatasetReader:
     ref
         Image-like dataset, or an image-like component of one.
     uri
-        File of the dataset.
+        File of the dataset; `None` for one that the Butler makes when it is
+        asked for.
     container
         Reader of the file, if it is one of `lsst.images`; the Butler reads if
         `None`.
     """
 
     def __init__(
-        self, butler: ReadsDatasets, ref: DatasetRef, uri: ResourcePath, container: ContainerReader | None
+        self,
+        butler: ReadsDatasets,
+        ref: DatasetRef,
+        uri: ResourcePath | None,
+        container: ContainerReader | None,
     ) -> None:
         self._butler = butler
         self._ref = ref
@@ -92,7 +97,7 @@ class DatasetReader:
         pytype = _check_image_like(ref)
         self._is_coadd = issubclass(pytype, CellCoadd)
         self._plane = _single_plane(ref) if issubclass(pytype, Image | Mask) else None
-        if container is None and _is_fits(uri):
+        if container is None and uri is not None and _is_fits(uri):
             # astropy makes as many axes as a damaged header says.
             check_primary_counts(uri)
 
@@ -108,7 +113,17 @@ class DatasetReader:
 
     @property
     def uri(self) -> ResourcePath:
-        """File of the dataset."""
+        """File of the dataset.
+
+        Raises
+        ------
+        UnsupportedProductError
+            Raised if there is none: the Butler makes the dataset.
+        """
+        if self._uri is None:
+            raise UnsupportedProductError(
+                f"{name_dataset(self._parent)} has no file: it is made when it is asked for."
+            )
         return self._uri
 
     @property
@@ -234,7 +249,7 @@ class DatasetReader:
         if self.is_single_plane:
             return self.read_image(bbox)
         if self._container is not None:
-            check_primary_counts(self._uri)
+            check_primary_counts(self.uri)
             self._container.check_ast_objects()
         try:
             image: MaskedImage = fetch_dataset(self._butler, self._ref, bbox=bbox)
@@ -318,6 +333,8 @@ class DatasetReader:
         """
         if "psf" not in self._parent.datasetType.storageClass.allComponents():
             raise MissingPsfError(f"{name_dataset(self._parent)} has no PSF.")
+        if self._uri is None:
+            return fetch_dataset(self._butler, self._parent.makeComponentRef("psf"))
         try:
             # Not through the Butler: its formatter keeps the tree of the last
             # file, and to read a Piff PSF uses up what the tree says of it, so
@@ -336,7 +353,8 @@ class DatasetReader:
         -------
         header
             Without the cards that describe the file itself (its structure,
-            index and checksums).  Empty for a file that is not FITS.
+            index and checksums).  Empty for a file that is not FITS, and where
+            there is no file.
 
         Raises
         ------
@@ -345,7 +363,9 @@ class DatasetReader:
         """
         if self._container is not None:
             return self._container.primary_header()
-        return read_primary_header(self._uri) if _is_fits(self._uri) else astropy.io.fits.Header()
+        if self._uri is None or not _is_fits(self._uri):
+            return astropy.io.fits.Header()
+        return read_primary_header(self._uri)
 
     def _psf_cells(self, bbox: Box) -> list[Any]:
         """Return the indices of the cells of a coadd's box that have a PSF."""
@@ -377,6 +397,9 @@ def opened_dataset(butler: ReadsAndLocates, ref: DatasetRef) -> Iterator[Dataset
         Raised if the stored file is missing or unusable.
     """
     _check_image_like(ref)
+    if isinstance(butler, MakesDatasets) and butler.is_made(ref):
+        yield DatasetReader(butler, ref, None, None)
+        return
     uri = fetch_uri(butler, ref)
     with ExitStack() as stack:
         yield DatasetReader(butler, ref, uri, _open_container(ref, uri, stack))
