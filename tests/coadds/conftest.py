@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from lsst.daf.butler import Butler
-from tests.support.coadd_survey import (
-    BAND,
-    PLAIN_CONFIG,
-    make_field,
-    make_plain_image,
-    make_repository,
-    make_star_positions,
-)
+from tests.support.coadd_survey import add_artifacts, make_field, make_stars
 
 from lsst.dax.image.simulation import MiniSurvey
 
@@ -34,17 +27,25 @@ def field_butler(field: MiniSurvey) -> Iterator[Butler]:
 @pytest.fixture(scope="session")
 def stars(tmp_path_factory: pytest.TempPathFactory) -> MiniSurvey:
     """Return visits of equal stars on a constant background; read only."""
-    positions = make_star_positions(PLAIN_CONFIG)
-    return make_repository(
-        tmp_path_factory.mktemp("coadd_stars"),
-        PLAIN_CONFIG,
-        lambda plan, detector: make_plain_image(PLAIN_CONFIG, plan, detector, positions),
-        bands=(BAND,),
-    )
+    return make_stars(tmp_path_factory.mktemp("coadd_stars"))
 
 
 @pytest.fixture(scope="session")
 def stars_butler(stars: MiniSurvey) -> Iterator[Butler]:
     """Return a Butler of those."""
     with stars.open() as butler:
+        yield butler
+
+
+@pytest.fixture(scope="session")
+def quiet_butler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Butler]:
+    """Return a Butler of the same visits without noise, which their variances tell of all the same."""
+    with make_stars(tmp_path_factory.mktemp("coadd_quiet"), noise=0.0).open() as butler:
+        yield butler
+
+
+@pytest.fixture(scope="session")
+def struck_butler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Butler]:
+    """Return a Butler of the visits of equal stars, the same noise and artifacts."""
+    with make_stars(tmp_path_factory.mktemp("coadd_struck"), change=add_artifacts).open() as butler:
         yield butler
