@@ -67,15 +67,19 @@ def map_lattice(target: SkyProjection[Any], source: SkyProjection[Any], box: Box
     positions
         Source x and y, shape ``(2, *box.shape)``; NaN where there is none.
     """
-    ny, nx = -(-box.y.size // _STEP) + 1, -(-box.x.size // _STEP) + 1
-    x = box.x.start + _STEP * np.arange(nx, dtype=np.float64)
-    y = box.y.start + _STEP * np.arange(ny, dtype=np.float64)
+    axes = []
+    for axis in (box.y, box.x):
+        # From multiples of the step, so that parts of a box have the bits of the whole.
+        first, last = axis.start // _STEP, (axis.stop - 1) // _STEP + 1
+        axes.append(_STEP * np.arange(first, last + 1, dtype=np.float64))
+    y, x = axes
     nodes = map_pixels(target, source, *np.meshgrid(x, y))
     fraction = np.arange(_STEP) / _STEP
+    top, left = box.y.start % _STEP, box.x.start % _STEP
     rows = nodes[:, :-1, None] * (1.0 - fraction[:, None]) + nodes[:, 1:, None] * fraction[:, None]
-    rows = rows.reshape(2, (ny - 1) * _STEP, nx)[:, : box.y.size]
+    rows = rows.reshape(2, (y.size - 1) * _STEP, x.size)[:, top : top + box.y.size]
     full = rows[..., :-1, None] * (1.0 - fraction) + rows[..., 1:, None] * fraction
-    return full.reshape(2, box.y.size, (nx - 1) * _STEP)[..., : box.x.size]
+    return full.reshape(2, box.y.size, (x.size - 1) * _STEP)[..., left : left + box.x.size]
 
 
 def find_shift(source: SkyProjection[Any], box: Box, target: SkyProjection[Any]) -> YX[int] | None:
