@@ -56,6 +56,7 @@ BUTLER_FILES = {
     "mosaics/_stream_from_butler.py",
     "mosaics/_tiles_from_butler.py",
     "recreation/_components_from_butler.py",
+    "recreation/_difference_from_butler.py",
     "recreation/_inputs_from_butler.py",
     "regression/_release_checks_from_butler.py",
     "regression/_release_from_butler.py",
@@ -68,7 +69,16 @@ BUTLER_FILES = {
 BUTLER_ROOMS = {"repository", "virtual", "simulation", "cli"}
 # Only these call methods of a Butler; all others hand it on.  The simulation
 # is exempt: it fills a repository of its own.
-BUTLER_CALLERS = {"repository/find.py", "repository/fetch.py"}
+BUTLER_CALLERS = {
+    "repository/find.py",
+    "repository/fetch.py",
+    # A Butler around another one.
+    "virtual/_finding.py",
+    "virtual/_queries.py",
+    "virtual/_setup.py",
+    "virtual/handle.py",
+    "virtual/virtual_butler.py",
+}
 BUTLER_METHODS = {"getDeferred", "getURI", "find_dataset", "get_dataset", "get_dataset_type"}
 
 LSST = {"lsst.daf.butler", "lsst.dax.image", "lsst.images", "lsst.resources", "lsst.sphgeom", "lsst.utils"}
@@ -277,7 +287,7 @@ BAD = [
     ("from ..plotting import show", "cutouts/_cutout.py", "imports plotting"),
     ("import galsim", "cutouts/_cutout.py", "imports galsim"),
     ("butler.get(ref)", "cutouts/_from_butler.py", "calls butler.get"),
-    ("self._butler.get(ref)", "virtual/_butler.py", r"calls self._butler.get"),
+    ("self._butler.get(ref)", "virtual/coadd.py", r"calls self._butler.get"),
     ("butler.getURI(ref)", "repository/provenance.py", "calls butler.getURI"),
     (
         "with butler.query() as q:\n    butler.query_datasets('raw')",
