@@ -13,7 +13,7 @@ memory and with ourselves from file to file.
 
 from __future__ import annotations
 
-__all__ = ("compare_warps",)
+__all__ = ("Case", "Files", "check_stars", "compare_warps", "fit_stars", "make_case", "time_in_turn")
 
 import resource
 import shutil
@@ -283,7 +283,7 @@ class Files:
         fits.writeto(self.folder / "ours.weight.fits", back, self.header, overwrite=True)
 
 
-def _check(tool: str, accuracy: Accuracy, *, most_mpix: float, most_flux: float) -> None:
+def check_stars(tool: str, accuracy: Accuracy, *, most_mpix: float, most_flux: float) -> None:
     """Refuse a tool that puts stars elsewhere: its time would say nothing."""
     print(
         f"    {tool:34} {accuracy.n_stars:4} stars   centroid {accuracy.centroid_mpix:7.3f} "
@@ -313,7 +313,9 @@ def _compare_swarp(bench: Benchmark, case: Case, label: str, repeats: int, n_val
         bench.name_figure(f"warp_mpix_per_second{suffix}", 1e-6 * n_valid / cpu, 1e-6 * n_valid / wall)
         if SWARP:
             most = 0.5 if label == "turned" else 16.0
-            _check(f"SWarp, {label}", fit_stars(files.read_swarp(), case), most_mpix=most, most_flux=1e-3)
+            check_stars(
+                f"SWarp, {label}", fit_stars(files.read_swarp(), case), most_mpix=most, most_flux=1e-3
+            )
             peer = times["swarp"]
             bench.name_figure(f"warp_vs_swarp{suffix}", peer[0] / cpu, peer[1] / wall)
             ours = times["files"]
@@ -354,7 +356,7 @@ def _compare_reproject(bench: Benchmark, case: Case, small: Case) -> None:
             name: lambda method=method, results=results: results.update(pixels=method()),
         }
         times = time_in_turn(sides, 2 if name == "reproject" else 1)
-        _check(f"{name}, turned", fit_stars(results["pixels"], work), most_mpix=5.0, most_flux=1e-3)
+        check_stars(f"{name}, turned", fit_stars(results["pixels"], work), most_mpix=5.0, most_flux=1e-3)
         ours, peer = times["ours"], times[name]
         bench.name_figure(f"warp_vs_{name}", peer[0] / ours[0], peer[1] / ours[1])
 
@@ -388,7 +390,7 @@ def compare_warps(bench: Benchmark) -> None:
         ):
             found = resample(case.image, case.grid, kernel=kernel, flux_convention=KEEP)
             accuracy = fit_stars(found.masked_image.image.array, case)
-            _check(f"ours, {kernel.value}, {label}", accuracy, most_mpix=most, most_flux=1e-4)
+            check_stars(f"ours, {kernel.value}, {label}", accuracy, most_mpix=most, most_flux=1e-4)
             if kernel is Kernel.LANCZOS3:
                 n_valid = int(np.isfinite(found.masked_image.image.array).sum())
                 if label == "turned":

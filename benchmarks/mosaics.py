@@ -1,7 +1,7 @@
 """Mosaics: one warped image, patches of one grid, and streamed mosaics, against our peers.
 
-One image is resampled onto a turned grid, by ourselves, SWarp and reproject: see
-``_warp.py``.
+One image is resampled onto a turned grid, by ourselves, SWarp, reproject and Montage:
+see ``_warp.py`` and ``_montage.py``.
 
 Then nine patches, image, mask and variance, that overlap by a hundred pixels are put
 together in memory.  The sides are
@@ -32,6 +32,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 from _harness import Benchmark, Side, UnequalResultsError
+from _montage import compare_montage
 from _warp import compare_warps
 from astropy.coordinates import SkyCoord
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
@@ -174,9 +175,10 @@ def estimate_ten_square_degrees(bench: Benchmark, folder: Path) -> None:
 
 def main() -> int:
     """Run the benchmark; return the exit code."""
-    bench = Benchmark(__doc__ or "", versions=("reproject",))
+    bench = Benchmark(__doc__ or "", versions=("reproject", "MontagePy"))
     try:
         compare_warps(bench)
+        compare_montage(bench)
         compare_stitching(bench)
     except UnequalResultsError as error:
         print(f"unequal results: {error}", file=sys.stderr)
