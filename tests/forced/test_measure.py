@@ -307,7 +307,7 @@ def test_difference_images_give_the_change_of_flux(mini_butler, mini_survey) -> 
     truth = mini_survey.truth
     point = np.asarray(truth["kind"]) != "galaxy"
     pulls = []
-    for ref in mini_butler.query_datasets("difference_image", limit=4):
+    for ref in mini_butler.query_datasets("difference_image", limit=6):
         image = mini_butler.get(ref)
         time = find_mid_time(image)
         table = measure(image, mini_survey.truth_positions(time))

@@ -37,8 +37,8 @@ def recreate_from(
     Returns
     -------
     product
-        The same pixels: a `~lsst.images.VisitImage` or a
-        `~lsst.dax.image.coadds.Coadd`.
+        The same pixels: a `~lsst.images.VisitImage`, `~lsst.images.DifferenceImage`
+        or `~lsst.dax.image.coadds.Coadd`.
 
     Raises
     ------
@@ -77,4 +77,8 @@ def recreate_from(
         return coadds.recreate_from(uri, butler, max_pixels=limit)
     if product == "visit_image":
         return recreation.recreate_from(uri, butler, max_pixels=max_pixels)
-    raise UnsupportedProductError(f"{uri} is a {product!r}; a 'coadd' and a 'visit_image' can be made again.")
+    if product == "difference_image":
+        return recreation.recreate_difference_from(uri, butler, max_pixels=max_pixels)
+    raise UnsupportedProductError(
+        f"{uri} is a {product!r}; a 'coadd', 'visit_image' and 'difference_image' can be made again."
+    )

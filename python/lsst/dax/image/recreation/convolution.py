@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("convolve", "find_convolution_box", "find_convolution_source")
+__all__ = (
+    "convolve",
+    "convolve_constant",
+    "find_convolution_box",
+    "find_convolution_source",
+    "find_tile_source",
+)
 
 from dataclasses import dataclass
 from functools import partial
@@ -159,12 +165,61 @@ def find_convolution_source(bbox: Box, kernel: ConvolutionKernel) -> Box:
     box
         The tiles that hold the part, and the kernel's reach around them.
     """
-    reach = kernel.kernel_bbox
+    return find_tile_source(bbox, kernel.kernel_bbox)
+
+
+def find_tile_source(bbox: Box, reach: Box) -> Box:
+    """Return the pixels that the sums of a part are made from.
+
+    Parameters
+    ----------
+    bbox
+        Pixels of the part.
+    reach
+        Pixels of the kernel, relative to its centre.
+
+    Returns
+    -------
+    box
+        The tiles that hold the part, and the kernel's reach around them.
+    """
     x, y = _tiles(bbox.x.start, bbox.x.stop), _tiles(bbox.y.start, bbox.y.stop)
     return Box.factory[
         y[0] + reach.y.start : y[-1] + _TILE + reach.y.stop - 1,
         x[0] + reach.x.start : x[-1] + _TILE + reach.x.stop - 1,
     ]
+
+
+def convolve_constant(
+    array: Floats, array_bbox: Box, picture: Floats, *, bbox: Box, threads: int = 1
+) -> NDArray[np.float32]:
+    """Convolve pixels with one kernel; beyond them there is zero.
+
+    Parameters
+    ----------
+    array
+        Finite pixels.
+    array_bbox
+        Their place.
+    picture
+        Kernel with odd sides, centred on its middle.
+    bbox
+        Pixels to return.
+    threads
+        Threads to use; the pixels do not depend on it.
+
+    Returns
+    -------
+    sums
+        ``sum_ij picture[j, i] array[y + j, x + i]``, shape of ``bbox``; the
+        same bits for any ``array`` that holds what there is within
+        `find_tile_source`.
+    """
+    height, width = picture.shape
+    reach = Box.factory[-(height // 2) : height // 2 + 1, -(width // 2) : width // 2 + 1]
+    out = np.empty(tuple(bbox.shape), np.float32)
+    _sum_tiles(array, array_bbox, [_Term((), picture)], reach, bbox, out, threads)
+    return out
 
 
 def _tiles(start: int, stop: int) -> range:

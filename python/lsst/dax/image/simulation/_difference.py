@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("TEMPLATE_FWHM", "make_difference_image", "make_matching_kernel", "template_psf")
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,14 @@ from lsst.images import (
     VisitImage,
     get_legacy_difference_image_mask_planes,
 )
+from lsst.images.cells import CellCoadd
 from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
 from lsst.images.fields import ChebyshevField
 
 from ._config import SurveyConfig
 from ._psf import MoffatField, make_psf_picture
 from ._scene import DetectorScene
+from ._template import convolve_plainly, decorrelate_plainly, make_warped_template
 
 TEMPLATE_FWHM = 0.55
 """FWHM of the effective PSF of the templates in arcsec: sharper than any visit,
@@ -39,6 +41,9 @@ KERNEL_SIZE = 25
 _TRANSFORM_SIZE = 129
 
 _SPATIAL_ORDER = 2
+
+_MARGIN = KERNEL_SIZE // 2 + 1
+"""Pixels of the template around the visit's: the kernel's reach, and one for differences of positions."""
 
 
 def template_psf(config: SurveyConfig) -> MoffatField:
@@ -97,8 +102,8 @@ def make_difference_image(
     visit_image: VisitImage,
     scene: DetectorScene,
     *,
-    templates: Iterable[DifferenceImageTemplateInfo],
-    covered: npt.NDArray[np.bool_],
+    templates: Sequence[DifferenceImageTemplateInfo],
+    coadds: Sequence[CellCoadd],
 ) -> DifferenceImage:
     """Make the difference image of a visit: science minus matched template.
 
@@ -109,39 +114,43 @@ def make_difference_image(
     config
         The survey.
     visit_image
-        The science image.
+        The science image, as it was stored.
     scene
         Its noise-free sky, now and at the time of the template.
     templates
         What the template was made from.
-    covered
-        Whether a template covers a pixel, shape as the image; elsewhere image
-        and variance are NaN and NO_DATA is set.
+    coadds
+        The same coadds, as they were stored.
 
     Notes
     -----
-    The matched template is drawn from the truth with the visit's own PSF and
-    without noise: what does not change cancels exactly, and the noise and the
-    variance are those of the visit.
+    The steps are those of the observatory's image differencing, in plain
+    double precision: the coadds are brought to the pixels of the visit, blurred
+    by the matching kernel and subtracted; the noise is made white.  Where the
+    kernel touches a pixel that no coadd reaches, image and variance are NaN
+    and NO_DATA is set.  The detections are where the truth has changed.
     """
-    pixels = visit_image.image.array - scene.template
-    pixels[~covered] = np.nan
-    variance = np.where(covered, visit_image.variance.array, np.nan)
     bbox = visit_image.bbox
-    planes: list[MaskPlane | None] = list(get_legacy_difference_image_mask_planes().values())
-    mask = Mask(schema=MaskSchema(planes), bbox=bbox)
-    mask.update(visit_image.mask)
-    mask.set("NO_DATA", ~covered)
-    sigma = np.sqrt(visit_image.variance.array)
-    change = scene.model - scene.template
-    mask.clear("DETECTED")
-    mask.set("DETECTED", covered & (np.abs(change) > 3.0 * sigma))
-    mask.set("DETECTED_NEGATIVE", covered & (change < -3.0 * sigma))
+    kernel = make_matching_kernel(config, scene.psf, bbox)
+    wide = bbox.dilated_by(_MARGIN)
+    template, template_variance = make_warped_template(coadds, scene.sky_projection, wide)
+    matched = convolve_plainly(template, kernel, bbox, margin=_MARGIN)
+    inner = (slice(_MARGIN, -_MARGIN),) * 2
+    sky = np.isfinite(template[inner])
+    pixels, science_factor, template_factor = decorrelate_plainly(
+        visit_image.image.array - matched,
+        kernel.compute_kernel_image(x=int(bbox.x.center), y=int(bbox.y.center)).array,
+        science=_clipped_mean(visit_image.variance.array[_find_sky(visit_image.mask)]),
+        template=_clipped_mean(template_variance[inner][sky]),
+    )
+    variance = visit_image.variance.array * science_factor + template_variance[inner] * template_factor
+    missing = ~np.isfinite(pixels)
+    variance[missing] = np.nan
     return DifferenceImage(
         Image(
             pixels.astype(np.float32), bbox=bbox, unit=visit_image.unit, sky_projection=scene.sky_projection
         ),
-        mask=mask,
+        mask=_make_mask(visit_image, scene, missing),
         variance=Image(variance.astype(np.float32), bbox=bbox, unit=visit_image.variance.unit),
         obs_info=visit_image.obs_info,
         summary_stats=visit_image.summary_stats,
@@ -150,9 +159,39 @@ def make_difference_image(
         detector=visit_image.detector,
         aperture_corrections=visit_image.aperture_corrections,
         band=visit_image.band,
-        kernel=make_matching_kernel(config, scene.psf, bbox),
+        kernel=kernel,
         templates=templates,
     )
+
+
+def _make_mask(visit_image: VisitImage, scene: DetectorScene, missing: npt.NDArray[np.bool_]) -> Mask:
+    """Return the mask of the visit image, with what is missing and what has changed."""
+    planes: list[MaskPlane | None] = list(get_legacy_difference_image_mask_planes().values())
+    mask = Mask(schema=MaskSchema(planes), bbox=visit_image.bbox)
+    mask.update(visit_image.mask)
+    mask.set("NO_DATA", missing)
+    sigma = np.sqrt(visit_image.variance.array)
+    change = scene.model - scene.template
+    mask.clear("DETECTED")
+    mask.set("DETECTED", ~missing & (np.abs(change) > 3.0 * sigma))
+    mask.set("DETECTED_NEGATIVE", ~missing & (change < -3.0 * sigma))
+    return mask
+
+
+def _find_sky(mask: Mask) -> npt.NDArray[np.bool_]:
+    """Return which pixels tell the noise of a visit image."""
+    bad = ("BAD", "SATURATED", "INTERPOLATED", "COSMIC_RAY", "DETECTION_EDGE", "NO_DATA")
+    return ~np.any([mask.get(plane) for plane in bad], axis=0)
+
+
+def _clipped_mean(values: npt.NDArray[np.floating]) -> float:
+    """Return the mean of values after three clips at three standard deviations."""
+    lower, center, upper = np.percentile(values.astype(float), [25, 50, 75])
+    sigma = (upper - lower) * 0.741301109252802
+    for _ in range(3):
+        near = values[abs(values - center) <= 3 * sigma].astype(float)
+        center, sigma = near.mean(), near.std()
+    return float(center)
 
 
 def _kernel_at(

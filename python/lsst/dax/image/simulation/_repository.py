@@ -17,7 +17,6 @@ from typing import cast
 
 import astropy.units as u
 import numpy as np
-import numpy.typing as npt
 from astropy.time import Time
 
 # CollectionType is public, but its package does not mark it as exported.
@@ -289,18 +288,19 @@ def _put_visit_images(
     key = {"instrument": INSTRUMENT, "visit": plan.visit, "detector": detector}
     scene = make_detector_scene(config, survey.truth, plan, detector)
     visit_image = make_visit_image(config, plan, detector, scene)
-    butler.put(visit_image, "visit_image", key, run=RUN)
-    infos, covered = _find_templates(survey, plan, scene, templates)
-    difference = make_difference_image(config, visit_image, scene, templates=infos, covered=covered)
+    ref = butler.put(visit_image, "visit_image", key, run=RUN)
+    infos = _find_templates(survey, plan, scene, templates)
+    # As at the observatory, differences are made from what was stored.
+    coadds = [butler.get(templates[plan.band, info.patch]) for info in infos]
+    difference = make_difference_image(config, butler.get(ref), scene, templates=infos, coadds=coadds)
     butler.put(difference, "difference_image", key, run=RUN)
 
 
 def _find_templates(
     survey: MiniSurvey, plan: VisitPlan, scene: DetectorScene, templates: dict[tuple[str, int], DatasetRef]
-) -> tuple[list[DifferenceImageTemplateInfo], npt.NDArray[np.bool_]]:
-    """Return the templates that overlap a detector, and which pixels they cover."""
+) -> list[DifferenceImageTemplateInfo]:
+    """Return the templates that overlap a detector."""
     infos = []
-    covered = np.zeros(scene.bbox.shape, dtype=bool)
     x, y = np.meshgrid(scene.bbox.x.arange.astype(float), scene.bbox.y.arange.astype(float))
     xx, yy, xy = template_psf(survey.config).moments(x=0.0, y=0.0)
     for patch in survey.patches:
@@ -310,7 +310,6 @@ def _find_templates(
             continue
         # Two convex outlines that share a pixel overlap in one polygon.
         overlap = cast("Polygon", outline.intersection(Polygon.from_box(scene.bbox)))
-        covered |= inside
         ref = templates[plan.band, patch]
         infos.append(
             DifferenceImageTemplateInfo(
@@ -327,4 +326,4 @@ def _find_templates(
                 instrument=INSTRUMENT,
             )
         )
-    return infos, covered
+    return infos
