@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import DaxImageError, RequestError
 from ..version import __version__
 from .verify import add_verify_parser
+from .verify_release import add_verify_release_parser
 
 DATA_VARIABLE = "DAX_IMAGE_TESTDATA"
 """Environment variable that names the folder of real data."""
@@ -84,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_run_demo)
     add_verify_parser(commands)
+    add_verify_release_parser(commands)
     return parser
 
 

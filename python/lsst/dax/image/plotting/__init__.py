@@ -5,6 +5,8 @@ when they are called.  They make figures of their own and never touch the state
 of ``pyplot``, so they work without a display and leave no open figure behind.
 """
 
+from ._closeup import *
+from ._coadd import *
 from ._color import *
 from ._comparison import *
 from ._cutout import *

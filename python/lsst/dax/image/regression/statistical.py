@@ -29,6 +29,9 @@ UNRELIABLE_PLANES = ("NO_DATA", "SATURATED", "COSMIC_RAY", "CLIPPED", "REJECTED"
 _WINDOW = 5
 """Pixels across which a source counts as one: two slightly different PSFs move its flux about within them."""
 
+_NOISE_SIGMA = 3.0
+"""Standard deviations below which a pixel is no source."""
+
 
 class StatisticalTolerance(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Limits on a `StatisticalComparison`."""
@@ -116,7 +119,7 @@ def compare_statistically(
         there.
     source_error
         How well the brightness of a source's pixels must agree, as a fraction
-        of the brightest of 5 x 5 pixels.
+        of the brightest of 5 x 5 pixels, less three standard deviations.
     name
         Name for messages.
 
@@ -145,7 +148,7 @@ def compare_statistically(
     ours, theirs = (_read_planes(image) for image in (candidate, reference))
     good = [np.isfinite(image) & np.isfinite(variance) & (variance > 0) for image, variance in (ours, theirs)]
     used = good[0] & good[1] & ~_grow(_find_masked((candidate, reference), excluded_planes), grow_px)
-    brightness = np.minimum(_find_brightness(ours[0]), _find_brightness(theirs[0]))[used]
+    brightness = np.minimum(_find_brightness(*ours), _find_brightness(*theirs))[used]
     variances = ours[1][used] + theirs[1][used]
     sigma = (ours[0][used] - theirs[0][used]) / np.sqrt(variances + (source_error * brightness) ** 2)
     x, y = reference.bbox.x.start, reference.bbox.y.start
@@ -185,6 +188,7 @@ def _grow(where: BoolArray, radius: int) -> BoolArray:
     return np.asarray(ndimage.binary_dilation(where, np.ones((side, side), dtype=bool)))
 
 
-def _find_brightness(image: FloatArray) -> FloatArray:
-    """Return the largest absolute value around each pixel."""
-    return np.asarray(ndimage.maximum_filter(np.abs(np.nan_to_num(image)), _WINDOW))
+def _find_brightness(image: FloatArray, variance: FloatArray) -> FloatArray:
+    """Return the largest absolute value around each pixel, beyond what is noise."""
+    noise = _NOISE_SIGMA * np.sqrt(np.maximum(np.nan_to_num(variance), 0.0))
+    return np.asarray(ndimage.maximum_filter(np.maximum(np.abs(np.nan_to_num(image)) - noise, 0.0), _WINDOW))
