@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+from uuid import UUID
 
 import astropy.units as u
 from astropy.table import QTable
 
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.progress import Progress
-from lsst.images import Box
+from lsst.images import Box, SkyProjection
 
 from ..errors import NoCoverageError, RequestError, UnsupportedProductError, internal_errors_reported
 from ..repository import (
@@ -26,6 +28,7 @@ from ..repository import (
     SharedButler,
     fetch_image_summary,
     fetch_time,
+    find_by_uuid,
     find_datasets,
     map_in_order,
 )
@@ -37,6 +40,7 @@ from .recipe import Recipe, parse_recipe
 from .record import parse_projection, write_projection
 from .rules import Statistic
 from .selection import (
+    Conditions,
     Rejection,
     Verdict,
     choose_for_cell,
@@ -111,6 +115,23 @@ class CoaddInputs:
         """The other rows, with ``reason`` and ``detail``."""
         used = set(self.rows)
         return self.table[[row for row in range(len(self.table)) if row not in used]]
+
+    def plot(self, **kwargs: Any) -> Any:
+        """Show what goes in and what does not; see `lsst.dax.image.plotting.plot_inputs`.
+
+        Parameters
+        ----------
+        **kwargs
+            Options of that function.
+
+        Returns
+        -------
+        figure
+            The matplotlib figure.
+        """
+        from ..plotting import plot_inputs  # noqa: PLC0415  # matplotlib is an extra
+
+        return plot_inputs(self, **kwargs)
 
 
 def find_inputs(
@@ -250,54 +271,65 @@ def _look_into(
     butler: ButlerLike, recipe: Recipe, candidates: Sequence[Candidate], executor: Executor | None
 ) -> Iterator[Candidate]:
     """Read the metadata of all images that are not ruled out, and judge them."""
+    asked = [candidate for candidate in candidates if candidate.verdict is None]
     if executor is None:
-        results: Iterator[Candidate] = (_judge(butler, recipe, candidate) for candidate in candidates)
+        looks: Iterator[_Look] = (_look(butler, recipe, candidate.ref) for candidate in asked)
     else:
-        judge = partial(_judge_elsewhere, SharedButler(butler), recipe)
-        results = map(_unpack, map_in_order(executor, judge, candidates))
-    yield from Progress("lsst.dax.image.coadds").wrap(results, desc=_TITLE, total=len(candidates))
+        # Not the references: a process can receive one only after it has opened a repository.
+        ids = [candidate.key.uuid for candidate in asked]
+        looks = map_in_order(executor, partial(_look_elsewhere, SharedButler(butler), recipe), ids)
+    looks = Progress("lsst.dax.image.coadds").wrap(looks, desc=_TITLE, total=len(asked))
+    found = {candidate.key: look for candidate, look in zip(asked, looks, strict=True)}
+    for candidate in candidates:
+        yield found[candidate.key].join(candidate) if candidate.key in found else candidate
 
 
-type _Packed = tuple[Candidate, tuple[str, Box] | None]
+@dataclass(frozen=True)
+class _Look:
+    """What the file of an image says."""
+
+    projection: SkyProjection[Any] | str
+    """Projection; as JSON if it comes from another process, since objects of AST do not pickle."""
+
+    bbox: Box
+    conditions: Conditions | None
+    verdict: Verdict | None
+
+    def join(self, candidate: Candidate) -> Candidate:
+        """Return a candidate that has been looked into."""
+        projection = self.projection
+        sky = parse_projection(projection) if isinstance(projection, str) else projection
+        geometry = ImageGeometry(sky, self.bbox)
+        return dataclasses.replace(
+            candidate, geometry=geometry, conditions=self.conditions, verdict=self.verdict
+        )
 
 
-def _judge_elsewhere(shared: SharedButler, recipe: Recipe, candidate: Candidate) -> _Packed:
-    """Judge one image in another thread or process."""
-    found = _judge(shared.get(), recipe, candidate)
-    if found.geometry is None or not shared.was_sent:
-        return found, None
-    # Objects of AST do not pickle.
-    text = write_projection(found.geometry.sky_projection)
-    return dataclasses.replace(found, geometry=None), (text, found.geometry.bbox)
+def _look_elsewhere(shared: SharedButler, recipe: Recipe, dataset_id: UUID) -> _Look:
+    """Look into one image in another thread or process."""
+    butler = shared.get()
+    look = _look(butler, recipe, find_by_uuid(butler, dataset_id))
+    if not shared.was_sent or isinstance(look.projection, str):
+        return look
+    return dataclasses.replace(look, projection=write_projection(look.projection))
 
 
-def _unpack(packed: _Packed) -> Candidate:
-    """Take a candidate as another process sent it."""
-    candidate, geometry = packed
-    if geometry is None:
-        return candidate
-    text, bbox = geometry
-    return dataclasses.replace(candidate, geometry=ImageGeometry(parse_projection(text), bbox))
-
-
-def _judge(butler: ButlerLike, recipe: Recipe, candidate: Candidate) -> Candidate:
+def _look(butler: ButlerLike, recipe: Recipe, ref: DatasetRef) -> _Look:
     """Read the metadata of an image and judge it by them."""
-    if candidate.verdict is not None:
-        return candidate
-    summary = fetch_image_summary(butler, candidate.ref)
-    found = dataclasses.replace(candidate, geometry=summary.geometry)
-    if not summary.has_psf:
-        return dataclasses.replace(found, verdict=Verdict(Rejection.NO_PSF, "the image has no PSF"))
+    summary = fetch_image_summary(butler, ref)
+    conditions = None if summary.statistics is None else measure_conditions(summary.statistics)
     is_flux = summary.unit is not None and summary.unit.is_equivalent(u.nJy)
-    if not is_flux and not (summary.has_scaling and summary.unit is not None):
+    verdict: Verdict | None
+    if not summary.has_psf:
+        verdict = Verdict(Rejection.NO_PSF, "the image has no PSF")
+    elif not is_flux and not (summary.has_scaling and summary.unit is not None):
         text = f"the unit is {summary.unit}, no flux, and there is no photometric scaling"
-        return dataclasses.replace(found, verdict=Verdict(Rejection.NO_SCALING, text))
-    if summary.statistics is None:
+        verdict = Verdict(Rejection.NO_SCALING, text)
+    elif conditions is None:
         verdict = Verdict(Rejection.UNKNOWN, "the image has no summary statistics")
-        return dataclasses.replace(found, verdict=verdict)
-    conditions = measure_conditions(summary.statistics)
-    verdict_or_none = judge_conditions(recipe.selection, conditions, weighting=recipe.weighting)
-    return dataclasses.replace(found, conditions=conditions, verdict=verdict_or_none)
+    else:
+        verdict = judge_conditions(recipe.selection, conditions, weighting=recipe.weighting)
+    return _Look(summary.geometry.sky_projection, summary.geometry.bbox, conditions, verdict)
 
 
 def _choose_in_cells(recipe: Recipe, grid: CoaddGrid, candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -45,7 +45,7 @@ class Coadd:
     """Effective exposure time in seconds: that of the inputs whose pixels were not masked.
 
     Where values were clipped, the mean time of those inputs times the number
-    of values that are left.
+    of values that are left.  NaN where the file of one of them does not say its time.
     """
 
     rejected: Image
@@ -124,6 +124,23 @@ class Coadd:
         from ._writing import write_coadd  # noqa: PLC0415  # which imports this module
 
         return write_coadd(self, uri, overwrite=overwrite, created=created)
+
+    def plot(self, **kwargs: Any) -> Any:
+        """Show the coadd, its PSF and its inputs; see `lsst.dax.image.plotting.plot_coadd`.
+
+        Parameters
+        ----------
+        **kwargs
+            Options of that function.
+
+        Returns
+        -------
+        figure
+            The matplotlib figure.
+        """
+        from ..plotting import plot_coadd  # noqa: PLC0415  # matplotlib is an extra
+
+        return plot_coadd(self, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
