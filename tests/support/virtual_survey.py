@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("COMPONENTS", "VirtualSurvey", "make_virtual_survey")
+__all__ = ("COMPONENTS", "OpenVirtual", "VirtualSurvey", "make_virtual_survey")
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ _FORMATTERS = {
 RUN = "MiniCam/runs/components"
 COMPONENTS = {name: f"visit_{name}" for name in (*_FORMATTERS, "metadata")}
 """Dataset types of what was persisted of the visit images."""
+
+
+type OpenVirtual = Callable[..., VirtualButler]
+"""Takes products besides that of visit images, and options of `VirtualButler`."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Self, override
 
-from lsst.daf.butler import DatasetProvenance, DatasetRef, StorageClass, StorageClassFactory
+from lsst.daf.butler import (
+    DatasetProvenance,
+    DatasetRef,
+    MissingDatasetTypeError,
+    StorageClass,
+    StorageClassFactory,
+)
 from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.resources import ResourcePath
 
@@ -102,6 +108,12 @@ class VirtualButler(FindingButler):
         clone.__dict__.update(self.__dict__)
         return clone
 
+    def close(self) -> None:
+        """Close the Butler of what is stored, and forget what was made."""
+        self._workshop = Workshop(0)
+        if hasattr(self._butler, "close"):
+            self._butler.close()
+
     @property
     def n_pixels_made(self) -> dict[str, int]:
         """Pixels that were made so far, by dataset type.
@@ -131,7 +143,7 @@ class VirtualButler(FindingButler):
         stored = self._stored
         try:
             stored.getURI(parent)
-        except FileNotFoundError:
+        except (FileNotFoundError, MissingDatasetTypeError):
             # Anything else with this name was made by another recipe.
             return parent.id == make_uuid(product, parent.dataId) or stored.get_dataset(parent.id) is not None
         return False
