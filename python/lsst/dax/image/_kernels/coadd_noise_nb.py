@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("correlate_stretched_weights", "correlate_weights")
+__all__ = ("correlate_stretched_weights", "correlate_weights", "share_places")
 
 import math
 
@@ -166,3 +166,59 @@ def correlate_stretched_weights(
         for i in range(side):
             if j < half or i < half:
                 out_products[j, i] = out_products[side - 1 - j, side - 1 - i]
+
+
+@kernel
+def _find_dirichlet(x: float, n: int) -> float:
+    """Return the mean of ``cos(2 pi x t)`` over the n offsets t of a row of pixels around its middle."""
+    whole = round(x)
+    rest = x - whole
+    sign = -1.0 if (whole * (n - 1)) % 2 else 1.0
+    if abs(rest) < 1e-9:
+        return sign
+    return sign * math.sin(math.pi * n * rest) / (n * math.sin(math.pi * rest))
+
+
+@kernel
+def share_places(positions: Floats, matrices: Floats, nodes: int, cell_px: int, out_shares: Floats) -> None:
+    """Return how much each place of a grid between source pixels counts in the mean over a cell.
+
+    Cells are worked on one by one, so that a cell has the same bits among
+    any others.
+
+    Parameters
+    ----------
+    positions
+        Source positions (x, y) of the middles of cells, shape ``(n, 2)``.
+    matrices
+        Derivatives of source (x, y) with respect to target (x, y), shape
+        ``(n, 2, 2)``.
+    nodes
+        Places along each axis.
+    cell_px
+        Side of a cell.
+    out_shares
+        Shares, with a sum of 1, shape ``(n, nodes**2)``; x runs fastest.
+    """
+    turns = 2.0 * math.pi * np.arange(nodes) / nodes
+    cosines, sines = np.cos(turns), np.sin(turns)
+    real, imaginary = np.empty((nodes, nodes)), np.empty((nodes, nodes))
+    for s in range(positions.shape[0]):
+        for j in range(nodes):
+            for i in range(nodes):
+                ky = j if j < (nodes + 1) // 2 else j - nodes
+                kx = i if i < (nodes + 1) // 2 else i - nodes
+                u = kx * matrices[s, 0, 0] + ky * matrices[s, 1, 0]
+                v = kx * matrices[s, 0, 1] + ky * matrices[s, 1, 1]
+                mean = _find_dirichlet(u, cell_px) * _find_dirichlet(v, cell_px) / nodes**2
+                angle = 2.0 * math.pi * (kx * (positions[s, 0] % 1.0) + ky * (positions[s, 1] % 1.0))
+                real[j, i] = mean * math.cos(angle)
+                imaginary[j, i] = mean * math.sin(angle)
+        for y in range(nodes):
+            for x in range(nodes):
+                total = 0.0
+                for j in range(nodes):
+                    for i in range(nodes):
+                        turn = (j * y + i * x) % nodes
+                        total += real[j, i] * cosines[turn] + imaginary[j, i] * sines[turn]
+                out_shares[s, y * nodes + x] = total

@@ -166,7 +166,8 @@ class Canvas:
                 "detector": np.array([item.detector for item in rows], np.int32),
                 "band": np.array([item.band for item in rows], dtype=str),
                 "weight": np.array([item.weight for item in rows], np.float64),
-                "effective_time": np.array([item.effective_time_s for item in rows], np.float64) * u.s,
+                "effective_time": np.array([item.effective_time_s for item in rows], np.float64)
+                * u.s,  # None: NaN
                 "n_cells": np.array([counts[item.id] for item in rows], np.int32),
                 "share": np.array([weights[item.id] / n_cells for item in rows], np.float64),
             }

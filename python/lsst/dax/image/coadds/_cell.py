@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ("CellInput", "CombinedCell", "combine_cell", "find_padding", "trim")
+__all__ = (
+    "CellInput",
+    "CombinedCell",
+    "combine_cell",
+    "find_median",
+    "find_padding",
+    "match_input",
+    "need_psf",
+    "trim",
+)
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,6 +24,7 @@ from lsst.images import Box
 
 from ..errors import MissingPsfError, RequestError
 from ._smoothing import smooth_to_one_psf
+from ._used_pixels import mark_clipped
 from .artifacts import find_artifacts, mark_artifacts
 from .cell_psf import combine_psfs, find_effective_weights
 from .chi_squared import make_chi_squared
@@ -125,7 +135,7 @@ def combine_cell(
     RequestError
         Raised if the PSF of an input is too wide to be matched.
     """
-    inputs = [_match(item, recipe.psf_matching, pixel_scale_arcsec) for item in inputs]
+    inputs = [match_input(item, recipe.psf_matching, pixel_scale_arcsec) for item in inputs]
     match recipe.statistic:
         case Statistic.PROPER:
             return _combine_properly(inputs, inner, recipe)
@@ -152,7 +162,7 @@ def trim(warp: Warp, box: Box) -> Warp:
     )
 
 
-def _match(item: CellInput, rules: PsfMatching, pixel_scale_arcsec: float) -> CellInput:
+def match_input(item: CellInput, rules: PsfMatching, pixel_scale_arcsec: float) -> CellInput:
     """Bring an input, and the realisations of its noise, to the target PSF."""
     if rules.target is None:
         return item
@@ -213,7 +223,9 @@ def _combine_pixels(
 def _combine_noise(
     inputs: Sequence[CellInput], warps: Sequence[Warp], inner: Box, recipe: Recipe
 ) -> NDArray[np.float32]:
-    """Return the weighted means of the inputs' noise, with the masks of the pixels."""
+    """Return the weighted means of the inputs' noise, of the pixels whose values are in the image."""
+    if recipe.noise_realizations and recipe.statistic is Statistic.CLIPPED_MEAN:
+        warps = mark_clipped(warps, clip=recipe.clip, masks=recipe.masks)
     cut = inner.slice_within(inputs[0].warp.bbox)
     layers = np.empty((recipe.noise_realizations, *inner.shape), np.float32)
     for index, layer in enumerate(layers):
@@ -233,11 +245,11 @@ def _correlate(
     return combine_noise_correlations(
         np.stack([inputs[i].noise_correlation for i in used]),
         shares[used],
-        np.array([_median(warps[i].variance) for i in used]),
+        np.array([find_median(warps[i].variance) for i in used]),
     )
 
 
-def _median(values: NDArray[np.float32]) -> float:
+def find_median(values: NDArray[np.float32]) -> float:
     """Return the median of what is finite; the caller knows that there is something."""
     return float(np.median(values[np.isfinite(values)]))
 

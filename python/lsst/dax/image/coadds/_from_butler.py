@@ -38,16 +38,24 @@ from ._tile import TileOutcome
 from ._tiles_from_butler import PSF_PX, TileRequest, make_tile_from_butler
 from ._warping import find_planes, name_planes
 from .coadd import Coadd, CoaddDifference, subtract_images
+from .noise import CORRELATION_PX
 from .recipe import Recipe, parse_recipe
 from .record import CoaddRecord, RecordedInput, read_coadd_record, write_projection
+from .rules import Statistic
 
 MAX_PIXELS = 2**26
 """Most pixels of a coadd that are made at once: its planes take some 30 bytes each."""
 
 TILE_BYTES = 2**28
-"""Memory for the inputs of a tile, whatever their number."""
+"""Memory for a tile, whatever the number of inputs: tiles get smaller with it, down to one cell.
+
+A single cell of a mean does not grow with the number of inputs but for their
+PSFs, of 13 kB each; of other statistics it has all of its inputs side by side,
+16 bytes per pixel of each.
+"""
 
 _BYTES_PER_PIXEL = 16  # image, variance, mask and what is cut out of them
+_SUM_BYTES_PER_PIXEL = 60  # of a `MeanAccumulator`, and of the counts beside it
 _TITLE = "Making a coadd"
 
 
@@ -116,8 +124,10 @@ def fetch_coadd(
         recipe = parse_recipe(recipe)
         grid = find_coadd_grid(butler, region, cells=recipe.cells, skymap=skymap)
         _check_size(grid.target.bbox, max_pixels)
-        record = make_record(find_inputs(butler, recipe, grid.target), grid)
-        return make_from_record(butler, record, executor=executor, max_pixels=max_pixels)
+        inputs = find_inputs(butler, recipe, grid, executor=executor)
+        geometries = [inputs.geometries[row] for row in _find_rows(inputs)]
+        known = [geometry for geometry in geometries if geometry is not None]
+        return _make(butler, CoaddPlan(make_record(inputs, grid), known), executor)
 
 
 def make_from_record(
@@ -153,18 +163,24 @@ def make_from_record(
     with internal_errors_reported("Making a coadd"):
         _check_size(record.grid.bbox, max_pixels)
         refs = tuple(find_by_uuid(butler, item.id) for item in record.inputs)
-        plan = CoaddPlan(record, _fetch_geometries(butler, refs))
-        tiles = list(plan.list_tiles(TILE_BYTES, _BYTES_PER_PIXEL + _psf_bytes(record)))
-        if not any(tile.indices for tile in tiles):
-            raise NoCoverageError(
-                f"None of the {len(refs)} images of the recipe {record.recipe.name!r} covers a cell of "
-                f"{record.grid.bbox} around {record.grid.center.to_string('decimal')} deg."
-            )
-        canvas = Canvas.allocate(record, find_planes(name_planes(record.recipe.masks)), psf_px=PSF_PX)
-        request = TileRequest(record.model_dump_json())
-        for outcome in _run(butler, request, tiles, executor):
-            canvas.add(outcome)
-        return canvas.finish(plan.outlines)
+        return _make(butler, CoaddPlan(record, _fetch_geometries(butler, refs)), executor)
+
+
+def _make(butler: ButlerLike, plan: CoaddPlan, executor: Executor | None) -> Coadd:
+    """Make a coadd that is planned."""
+    record = plan.record
+    fixed, per_input = find_tile_bytes(record)
+    tiles = list(plan.list_tiles(TILE_BYTES, per_input, fixed_bytes_per_pixel=fixed))
+    if not any(tile.indices for tile in tiles):
+        raise NoCoverageError(
+            f"None of the {len(record.inputs)} images of the recipe {record.recipe.name!r} covers a cell of "
+            f"{record.grid.bbox} around {record.grid.center.to_string('decimal')} deg."
+        )
+    canvas = Canvas.allocate(record, find_planes(name_planes(record.recipe.masks)), psf_px=PSF_PX)
+    request = TileRequest(record.model_dump_json())
+    for outcome in _run(butler, request, tiles, executor):
+        canvas.add(outcome)
+    return canvas.finish(plan.outlines)
 
 
 def recreate_from(
@@ -276,13 +292,18 @@ def make_record(inputs: CoaddInputs, grid: CoaddGrid) -> CoaddRecord:
         padding_px=find_padding(recipe),
         anchor=(layout.anchor.x, layout.anchor.y),
         patch=grid.patch,
-        inputs=tuple(_record_input(row, recipe.dataset_type) for row in inputs.table if row["n_cells"] > 0),
+        inputs=tuple(_record_input(inputs.table[row], recipe.dataset_type) for row in _find_rows(inputs)),
     )
+
+
+def _find_rows(inputs: CoaddInputs) -> list[int]:
+    """Return the rows of the images that may go into a cell."""
+    return [row for row, count in enumerate(inputs.table["n_cells"].tolist()) if count > 0]
 
 
 def _record_input(row: Row, dataset_type: str) -> RecordedInput:
     """Write down one input."""
-    times = [float(row[name].to_value(u.s)) for name in ("effective_time", "exposure_time")]
+    time = float(row["effective_time"].to_value(u.s))
     return RecordedInput(
         id=UUID(str(row["uuid"])),
         dataset_type=dataset_type,
@@ -293,7 +314,7 @@ def _record_input(row: Row, dataset_type: str) -> RecordedInput:
         physical_filter=str(row["physical_filter"]),
         day_obs=int(row["day_obs"]),
         weight=float(row["weight"].value),
-        effective_time_s=next((time for time in times if math.isfinite(time)), 0.0),
+        effective_time_s=time if math.isfinite(time) else None,
         rank=float(row["rank"]),
     )
 
@@ -306,9 +327,16 @@ def _check_size(bbox: Box, max_pixels: int) -> None:
         )
 
 
-def _psf_bytes(record: CoaddRecord) -> float:
-    """Return the bytes of an input's PSFs per pixel."""
-    return 8.0 * (PSF_PX / record.cell_px) ** 2
+def find_tile_bytes(record: CoaddRecord) -> tuple[float, float]:
+    """Return what a pixel of a tile takes: whatever the number of inputs, and for each of them."""
+    recipe = record.recipe
+    reach = 0 if recipe.psf_matching.target is None else 2 * (recipe.psf_matching.kernel_px - 1)
+    stamps = 8.0 * (PSF_PX**2 + (CORRELATION_PX + reach) ** 2) / record.cell_px**2
+    one = _BYTES_PER_PIXEL + 4.0 * recipe.noise_realizations
+    if recipe.statistic is not Statistic.MEAN:
+        return 0.0, one + stamps
+    # The pixels of one input, and the sums.
+    return 2.0 * one + _SUM_BYTES_PER_PIXEL * (1 + recipe.noise_realizations), stamps
 
 
 def _fetch_geometries(butler: ButlerLike, refs: Sequence[DatasetRef]) -> list[ImageGeometry]:

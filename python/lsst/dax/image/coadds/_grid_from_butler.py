@@ -26,9 +26,9 @@ from ..repository import ButlerLike, RingsSkyMap, fetch_sky_map, find_sky_maps
 from ._cells import CellLayout
 from .rules import CellRules
 
-type CoaddRegion = StencilLike | SkyCoord | TargetGrid | Mapping[str, Any]
-"""What a coadd is asked for: a shape or a position on the sky, a pixel grid, or the data ID of a
-patch or a tract, such as ``{"tract": 5063, "patch": 14}``."""
+type CoaddRegion = StencilLike | SkyCoord | TargetGrid | CoaddGrid | Mapping[str, Any]
+"""What a coadd is asked for: a shape or a position on the sky, a pixel grid, the data ID of a
+patch or a tract, such as ``{"tract": 5063, "patch": 14}``, or what `find_coadd_grid` returned."""
 
 _SIDE_POINTS = 17
 
@@ -98,6 +98,8 @@ def find_coadd_grid(
     RequestError
         Raised if a sky map is needed, and the repository has none or several.
     """
+    if isinstance(region, CoaddGrid):
+        return region
     if isinstance(region, TargetGrid):
         return _from_target(butler, region, cells)
     if isinstance(region, Mapping):

@@ -75,15 +75,19 @@ class CoaddPlan:
         found = find_members(self.outlines, layout, cells, rules=self.record.recipe.cells)
         return {cell: self._choose(indices) for cell, indices in found.items()}
 
-    def list_tiles(self, memory_bytes: float, bytes_per_pixel: float) -> Iterator[PlannedTile]:
+    def list_tiles(
+        self, memory_bytes: float, bytes_per_pixel: float, *, fixed_bytes_per_pixel: float = 0.0
+    ) -> Iterator[PlannedTile]:
         """Divide the coadd into tiles.
 
         Parameters
         ----------
         memory_bytes
-            What the inputs of a tile may take.
+            What a tile may take.
         bytes_per_pixel
-            What a pixel of an input takes.
+            What a pixel of each input takes.
+        fixed_bytes_per_pixel
+            What a pixel takes whatever the number of inputs.
 
         Yields
         ------
@@ -93,7 +97,9 @@ class CoaddPlan:
         layout = self.record.layout
         for coarse in layout.split(layout.find_cells(self.record.grid.bbox), float("inf")):
             n_inputs = max(1, len(self._plan(coarse).indices))
-            for cells in layout.split(coarse, memory_bytes / (n_inputs * bytes_per_pixel)):
+            for cells in layout.split(
+                coarse, memory_bytes / (fixed_bytes_per_pixel + n_inputs * bytes_per_pixel)
+            ):
                 yield self._plan(cells)
 
     def _plan(self, cells: CellRange) -> PlannedTile:

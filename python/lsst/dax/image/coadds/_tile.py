@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("CellOutcome", "Contribution", "Layers", "TileInput", "TileOutcome", "make_tile")
+__all__ = ("CellOutcome", "Contribution", "Layers", "TileBuilder", "TileInput", "TileOutcome")
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from lsst.images.cells import CellIJ
 
 from ..geometry import TargetGrid
 from ._cell import CellInput, CombinedCell, combine_cell, trim
+from ._cell_mean import CellMean
 from ._cells import CellLayout, CellRange, SourceOutline, intersect
 from .cell_psf import combine_aperture_corrections, measure_psf_shapes
 from .recipe import Recipe
-from .rules import CellRules, MaskRules
+from .rules import Statistic
 from .warp import InputKey, Warp
 
 
@@ -166,23 +167,11 @@ class TileOutcome:
     """Cells in their order."""
 
 
-def make_tile(
-    inputs: Sequence[Sequence[TileInput]],
-    *,
-    cells: CellRange,
-    layout: CellLayout,
-    projection: SkyProjection[Any],
-    recipe: Recipe,
-    planes: tuple[str, ...],
-    bbox: Box,
-    psf_px: int,
-) -> TileOutcome:
-    """Make a tile.
+class TileBuilder:
+    """A tile under construction, whose inputs arrive one by one.
 
     Parameters
     ----------
-    inputs
-        Inputs of each cell, in the order in which they are combined.
     cells, layout
         Which cells it has.
     projection
@@ -196,125 +185,176 @@ def make_tile(
     psf_px
         Side of the PSF's images.
 
-    Returns
-    -------
-    tile
-        Each cell as it is in any other tile.
+    Notes
+    -----
+    For a mean the pixels of inputs are not kept: memory does not grow with
+    their number but for PSFs.  Other statistics need the values of a pixel
+    side by side.
     """
-    wanted = intersect(layout.inner_box(cells), bbox)
-    no_data = 1 << planes.index("NO_DATA")
-    layers = Layers.allocate(
-        layout.inner_box(cells) if wanted is None else wanted,
-        no_data=no_data,
-        n_noise=recipe.noise_realizations,
-    )
-    outcomes = []
-    for number, cell in enumerate(cells):
-        inner = layout.cell_box(cell)
-        members = [
-            member
-            for item in inputs[number]
-            if (member := _find_member(item, number, inner, layout, recipe.cells, recipe.masks)) is not None
-        ]
-        if not members:
-            outcomes.append(_blank_cell(cell, psf_px))
-            continue
-        scale = TargetGrid(projection, inner).pixel_scale.to_value(u.arcsec)
-        parts = [member.layer for member in members]
-        combined = combine_cell(parts, inner, recipe, pixel_scale_arcsec=scale)
-        layers.copy_from(_to_layers(combined, members, inner))
-        outcomes.append(_describe_cell(cell, number, combined, members))
-    return TileOutcome(layers, tuple(outcomes))
+
+    def __init__(
+        self,
+        *,
+        cells: CellRange,
+        layout: CellLayout,
+        projection: SkyProjection[Any],
+        recipe: Recipe,
+        planes: tuple[str, ...],
+        bbox: Box,
+        psf_px: int,
+    ) -> None:
+        self._cells, self._layout, self._recipe, self._psf_px = cells, layout, recipe, psf_px
+        self._no_data = 1 << planes.index("NO_DATA")
+        self._bbox = bbox
+        self._parts = [_CellPart(layout.cell_box(cell), projection, recipe) for cell in cells]
+
+    def add(self, item: TileInput, numbers: Iterable[int]) -> None:
+        """Add an input to some of the cells, in the order in which inputs are combined.
+
+        Parameters
+        ----------
+        item
+            The input.
+        numbers
+            Numbers of the cells.
+        """
+        for number in numbers:
+            self._parts[number].add(item, number, self._layout)
+
+    def finish(self) -> TileOutcome:
+        """Return the tile.
+
+        Returns
+        -------
+        tile
+            Each cell as it is in any other tile.
+        """
+        whole = self._layout.inner_box(self._cells)
+        layers = Layers.allocate(
+            intersect(whole, self._bbox) or whole,
+            no_data=self._no_data,
+            n_noise=self._recipe.noise_realizations,
+        )
+        outcomes = []
+        for cell, part in zip(self._cells, self._parts, strict=True):
+            if not part.notes:
+                outcomes.append(_blank_cell(cell, self._psf_px))
+                continue
+            combined = part.combine()
+            layers.copy_from(_to_layers(combined, part))
+            outcomes.append(_describe_cell(cell, combined, part.notes))
+        return TileOutcome(layers, tuple(outcomes))
 
 
 @dataclass(frozen=True, eq=False)
-class _Member:
-    """An input that takes part in a cell."""
+class _Note:
+    """What is kept of an input that takes part in a cell."""
 
-    source: TileInput
-    layer: CellInput
-    good: NDArray[np.bool_]
-    overlap_fraction: float
+    key: InputKey
+    weight: float
     overlaps_center: bool
+    overlap_fraction: float
+    unmasked_fraction: float
+    psf: NDArray[np.float64]
+    corrections: Mapping[str, float]
 
-    @property
-    def unmasked_fraction(self) -> float:
-        return float(np.count_nonzero(self.good)) / self.good.size
+
+class _CellPart:
+    """A cell under construction."""
+
+    def __init__(self, inner: Box, projection: SkyProjection[Any], recipe: Recipe) -> None:
+        self.inner, self._recipe = inner, recipe
+        self.notes: list[_Note] = []
+        self.times = np.zeros(tuple(inner.shape), np.float64)
+        """Sum of the effective times of the inputs with a value."""
+        self.counts = np.zeros(tuple(inner.shape), np.int64)
+        """Number of those inputs."""
+        self._scale = TargetGrid(projection, inner).pixel_scale.to_value(u.arcsec)
+        is_mean = recipe.statistic is Statistic.MEAN
+        self._mean = CellMean(inner, recipe, pixel_scale_arcsec=self._scale) if is_mean else None
+        self._layers: list[CellInput] = []
+
+    def add(self, item: TileInput, number: int, layout: CellLayout) -> None:
+        """Add an input, unless too little of it is usable.
+
+        The pixels of the cell alone decide, not those of its padding.
+        """
+        rules, masks = self._recipe.cells, self._recipe.masks
+        bad = sum(1 << item.warp.planes.index(name) for name in masks.bad_planes)
+        there = self.inner.slice_within(item.warp.bbox)
+        good = np.isfinite(item.warp.image[there]) & (item.warp.mask[there] & np.uint32(bad) == 0)
+        n_good = int(np.count_nonzero(good))
+        limit = 1.0 - rules.max_masked_fraction if rules.is_edge_free else 0.0
+        if n_good == 0 or n_good < limit * good.size or not np.isfinite(item.psfs[number]).all():
+            return
+        layer = _cut_layer(item, number, layout.padded_box(self.inner))
+        if self._mean is None:
+            self._layers.append(layer)
+        else:
+            self._mean.add(layer)
+        self.times += np.where(good, item.effective_time_s, 0.0)
+        self.counts += good
+        self.notes.append(
+            _Note(
+                key=item.warp.key,
+                weight=item.warp.weight,
+                overlaps_center=item.outline.covers_center(self.inner),
+                overlap_fraction=item.outline.overlap_fraction(self.inner),
+                unmasked_fraction=n_good / good.size,
+                psf=item.psfs[number],
+                corrections=item.corrections[number],
+            )
+        )
+
+    def combine(self) -> CombinedCell:
+        """Return the cell, which has an input."""
+        if self._mean is not None:
+            return self._mean.finish()
+        return combine_cell(self._layers, self.inner, self._recipe, pixel_scale_arcsec=self._scale)
 
 
-def _find_member(
-    item: TileInput, number: int, inner: Box, layout: CellLayout, rules: CellRules, masks: MaskRules
-) -> _Member | None:
-    """Return what an input is in a cell; `None` if it takes no part.
-
-    The pixels of the cell alone decide, not those of its padding.
-    """
-    bad = sum(1 << item.warp.planes.index(name) for name in masks.bad_planes)
-    there = inner.slice_within(item.warp.bbox)
-    good = np.isfinite(item.warp.image[there]) & (item.warp.mask[there] & np.uint32(bad) == 0)
-    n_good = int(np.count_nonzero(good))
-    limit = 1.0 - rules.max_masked_fraction if rules.is_edge_free else 0.0
-    if n_good == 0 or n_good < limit * good.size:
-        return None
-    if not np.isfinite(item.psfs[number]).all():
-        return None
-    padded = layout.padded_box(inner)
+def _cut_layer(item: TileInput, number: int, padded: Box) -> CellInput:
+    """Return the part of an input that a cell needs."""
     rows, columns = padded.slice_within(item.warp.bbox)
-    layer = CellInput(
+    return CellInput(
         warp=trim(dataclasses.replace(item.warp, psf=item.psfs[number]), padded),
         band=item.band,
         noise_correlation=item.noise_correlations[number],
         noise=item.noise[:, rows, columns],
         pixel_area=float(item.pixel_areas[number]),
     )
-    overlap = item.outline.overlap_fraction(inner)
-    return _Member(item, layer, good, overlap, item.outline.covers_center(inner))
 
 
-def _to_layers(combined: CombinedCell, members: Sequence[_Member], inner: Box) -> Layers:
+def _to_layers(combined: CombinedCell, part: _CellPart) -> Layers:
     """Return the planes of a cell."""
+    left = np.minimum(combined.n_inputs, part.counts) / np.maximum(part.counts, 1)
     return Layers(
-        bbox=inner,
+        bbox=part.inner,
         image=combined.image,
         variance=combined.variance,
         mask=combined.mask,
         n_inputs=combined.n_inputs,
-        effective_time=_sum_times(combined.n_inputs, members),
+        effective_time=(part.times * left).astype(np.float32),
         rejected=combined.rejected_fraction,
         noise=combined.noise,
     )
 
 
-def _sum_times(n_inputs: NDArray[np.uint16], members: Sequence[_Member]) -> NDArray[np.float32]:
-    """Return the effective time behind each pixel."""
-    times = np.zeros(n_inputs.shape, np.float64)
-    counts = np.zeros(n_inputs.shape, np.int64)
-    for member in members:
-        times += member.good * member.source.effective_time_s
-        counts += member.good
-    clipped = np.minimum(n_inputs, counts) / np.maximum(counts, 1)
-    return (times * clipped).astype(np.float32)
-
-
-def _describe_cell(
-    cell: CellIJ, number: int, combined: CombinedCell, members: Sequence[_Member]
-) -> CellOutcome:
+def _describe_cell(cell: CellIJ, combined: CombinedCell, notes: Sequence[_Note]) -> CellOutcome:
     """Return what a cell has besides its pixels."""
-    shapes = measure_psf_shapes(np.stack([member.source.psfs[number] for member in members]))
+    shapes = measure_psf_shapes(np.stack([note.psf for note in notes]))
     contributions = tuple(
         Contribution(
-            key=member.layer.warp.key,
-            overlaps_center=member.overlaps_center,
-            overlap_fraction=member.overlap_fraction,
-            unmasked_fraction=member.unmasked_fraction,
-            weight=member.layer.warp.weight,
+            key=note.key,
+            overlaps_center=note.overlaps_center,
+            overlap_fraction=note.overlap_fraction,
+            unmasked_fraction=note.unmasked_fraction,
+            weight=note.weight,
             shape=(float(shapes.xx[i]), float(shapes.yy[i]), float(shapes.xy[i])),
         )
-        for i, member in enumerate(members)
+        for i, note in enumerate(notes)
     )
-    corrections = combine_aperture_corrections(
-        [member.source.corrections[number] for member in members], combined.shares
-    )
+    corrections = combine_aperture_corrections([note.corrections for note in notes], combined.shares)
     return CellOutcome(cell, combined.psf, corrections, combined.noise_correlation, contributions)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ("PSF_PX", "TileRequest", "make_tile_from_butler")
 
 import functools
+import math
 import threading
 import uuid
 from collections import OrderedDict
@@ -32,7 +33,7 @@ from ..repository import (
 )
 from ._cells import CellRange, SourceOutline, find_outline, find_source_box
 from ._plan import PlannedTile
-from ._tile import TileInput, TileOutcome, make_tile
+from ._tile import TileBuilder, TileInput, TileOutcome
 from ._warping import find_planes, make_warp, name_planes, to_nanojansky
 from .cell_psf import draw_cell_psfs
 from .noise import find_kernel_noise, make_noise_realization
@@ -122,13 +123,7 @@ def make_tile_from_butler(butler: ButlerLike, request: TileRequest, tile: Planne
         planes = find_planes(name_planes(record.recipe.masks))
         layout = record.layout
         grid = TargetGrid(record.grid.sky_projection, layout.padded_box(layout.inner_box(tile.cells)))
-        inputs = {}
-        for index in tile.indices:
-            found = _read_input(butler, request, index, grid, tile.cells, planes)
-            if found is not None:
-                inputs[index] = found
-        return make_tile(
-            [[inputs[index] for index in members if index in inputs] for members in tile.members],
+        builder = TileBuilder(
             cells=tile.cells,
             layout=layout,
             projection=record.grid.sky_projection,
@@ -137,6 +132,11 @@ def make_tile_from_butler(butler: ButlerLike, request: TileRequest, tile: Planne
             bbox=record.grid.bbox,
             psf_px=PSF_PX,
         )
+        for index in tile.indices:
+            found = _read_input(butler, request, index, grid, tile.cells, planes)
+            if found is not None:
+                builder.add(found, (n for n, members in enumerate(tile.members) if index in members))
+        return builder.finish()
 
 
 def _read_input(
@@ -235,7 +235,7 @@ def _join(
         ).correlations,
         noise=noise,
         pixel_areas=np.abs(np.linalg.det(psfs.maps.matrices)),
-        effective_time_s=item.effective_time_s,
+        effective_time_s=math.nan if item.effective_time_s is None else item.effective_time_s,
         band=item.band,
     )
 

@@ -183,7 +183,11 @@ def _find_nodes(
         # Mean of exp(2 pi i k (place - that of the pixel)) over the cell.
         means = scipy.special.diric(2.0 * np.pi * turns, cell_px).prod(axis=2)
         means = means * np.cos(2.0 * np.pi * step * turns.sum(axis=2))
-        shares = np.where(chosen[:, None], means @ waves, alone)
+        # No product of matrices: its bits would depend on the number of cells.
+        shares = np.zeros(means.shape)
+        for mean, wave in zip(means.T, waves, strict=True):
+            shares += mean[:, None] * wave
+        shares = np.where(chosen[:, None], shares, alone)
         nodes[0] = (nodes[0][0], nodes[0][1] + shares[:, 0])
         for i in range(1, n):
             offset = np.zeros(2)

@@ -128,7 +128,7 @@ def make_coadd(
     bands
         Band of each, for `Statistic.CHI_SQUARED`; all the same if `None`.
     effective_times
-        Effective exposure time of each; 0 if `None`.
+        Effective exposure time of each; not known, NaN, if `None`.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def make_coadd(
     `Statistic.PROPER` weights are inverse variances of a pixel.
     """
     names = ["" for _ in warps] if bands is None else list(bands)
-    times = np.zeros(len(warps)) if effective_times is None else effective_times.to_value(u.s)
+    times = np.full(len(warps), np.nan) if effective_times is None else effective_times.to_value(u.s)
     if not len(warps) == len(names) == np.size(times):
         raise RequestError(
             f"There are {len(warps)} warps, {len(names)} bands and {np.size(times)} effective times."
@@ -195,7 +195,7 @@ def _wrap(
     bounds = CellGridBounds(grid=CellGrid(bbox=bbox, cell_shape=bbox.shape), bbox=bbox)
     planes = inputs[0].warp.planes
     total = float(np.sum(times))
-    mean = cell.n_inputs / max(1, len(inputs)) * total
+    mean = np.where(cell.n_inputs > 0, cell.n_inputs / max(1, len(inputs)) * total, 0.0)
     keys = [item.warp.key for item in inputs]
     return Coadd(
         image=MaskedImage(

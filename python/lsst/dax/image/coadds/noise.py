@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.signal
-import scipy.special
 from numpy.typing import NDArray
 
 from lsst.images import Box
 
-from .._kernels.coadd_noise_nb import correlate_stretched_weights, correlate_weights
+from .._kernels.coadd_noise_nb import correlate_stretched_weights, correlate_weights, share_places
 from ..errors import RequestError
 from ..resampling import Kernel, LocalMaps, make_profile, make_weight_table
 from ..resampling.kernels import PROFILE_PLACES
@@ -130,15 +129,15 @@ def _make_phases(nodes: int) -> Floats:
 
 def _share(maps: LocalMaps, chosen: NDArray[np.int64], nodes: int, cell_px: int) -> Floats:
     """Return how much each place of a grid counts in the mean over all pixels of a cell."""
-    orders = np.fft.fftfreq(nodes, 1.0 / nodes)
-    ky, kx = (order.ravel() for order in np.meshgrid(orders, orders, indexing="ij"))
-    terms = np.stack([kx, ky], axis=1)
-    # Mean of exp(2 pi i k . (position + matrix t)) over target offsets t.
-    steps = np.einsum("ki,nij->nkj", terms, maps.matrices[chosen])
-    means = scipy.special.diric(2.0 * np.pi * steps, cell_px).prod(axis=2)
-    at_middle = np.exp(2j * np.pi * np.einsum("ki,ni->nk", terms, maps.positions[chosen] % 1.0))
-    waves = np.exp(-2j * np.pi * np.einsum("ki,mi->km", terms, _make_phases(nodes)))
-    return np.ascontiguousarray(((means * at_middle) @ waves).real / nodes**2)
+    shares = np.empty((chosen.size, nodes**2))
+    share_places(
+        np.ascontiguousarray(maps.positions[chosen]),
+        np.ascontiguousarray(maps.matrices[chosen]),
+        nodes,
+        cell_px,
+        shares,
+    )
+    return shares
 
 
 def _correlate_stretched(matrix: Floats, kernel: Kernel, shares: Floats, out_products: Floats) -> None:
@@ -240,8 +239,8 @@ def convolve_noise_correlation(correlation: Floats, kernel: Floats) -> Floats:
         kernel's own does: the side is that of ``correlation`` plus twice that
         of ``kernel`` minus two.
     """
-    own = scipy.signal.convolve(kernel, kernel[::-1, ::-1], method="direct")
-    after = scipy.signal.convolve(correlation, own, method="direct")
+    own = scipy.signal.convolve(kernel, kernel[::-1, ::-1], method="fft")
+    after = scipy.signal.convolve(correlation, own, method="fft")
     middle = after.shape[0] // 2
     return np.asarray(after / after[middle, middle])
 

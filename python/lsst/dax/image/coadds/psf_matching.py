@@ -308,7 +308,7 @@ def convolve_warp(warp: Warp, kernel: Floats, *, noise_correlation: Floats | Non
 
 def _convolve_psf(psf: Floats, kernel: Floats) -> Floats:
     """Return the middle of a convolved PSF, with a sum of 1."""
-    wide = scipy.signal.convolve(psf, kernel, mode="full", method="direct")
+    wide = scipy.signal.convolve(psf, kernel, mode="full", method="fft")
     rows, columns = psf.shape
     half = kernel.shape[0] // 2
     stamp = wide[half : half + rows, half : half + columns]

@@ -55,8 +55,8 @@ class RecordedInput(pydantic.BaseModel, frozen=True, extra="forbid", allow_inf_n
     weight: float = pydantic.Field(gt=0)
     """Weight of the whole input."""
 
-    effective_time_s: float = pydantic.Field(ge=0)
-    """Effective exposure time in seconds; where its file does not say it the exposure time, or 0."""
+    effective_time_s: float | None = pydantic.Field(ge=0)
+    """Effective exposure time in seconds; `None` where its file does not say it."""
 
     rank: float = 0.0
     """What the best visits are the best in; smaller is better."""
