@@ -6,6 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from lsst.images import Box
+from scipy.ndimage import maximum_filter
 
 from lsst.dax.image.simulation import SurveyConfig
 from lsst.dax.image.simulation._difference import KERNEL_SIZE, make_matching_kernel, template_psf
@@ -108,32 +109,48 @@ def test_moving_star_is_a_dipole(mini_survey, images):
     assert pairs >= 3
 
 
-def test_noise_is_that_of_the_visit(images):
+def test_noise_is_that_of_visit_and_template(images):
     for difference, visit_image in images.values():
         good = ~bad_pixels(difference) & ~difference.mask.get("DETECTED")
         pull = difference.image.array[good] / np.sqrt(difference.variance.array[good])
         assert np.mean(pull) == pytest.approx(0.0, abs=0.03)
         assert np.std(pull) == pytest.approx(1.0, abs=0.03)
-        np.testing.assert_allclose(
-            difference.variance.array[good], visit_image.variance.array[good], rtol=0.02
-        )
+        # A template as deep as twenty visits adds a few percent.
+        ratio = np.median(difference.variance.array[good] / visit_image.variance.array[good])
+        assert 1.01 < ratio < 1.08
         # The science pixels are the same realization.
         blank = good & ~visit_image.mask.get("DETECTED")
         together = np.corrcoef(difference.image.array[blank], visit_image.image.array[blank])
         assert together[0, 1] > 0.95
 
 
-def test_no_data_outside_of_the_templates(mini_survey, images):
+def test_noise_is_white(images):
+    products = []
+    for difference, visit_image in images.values():
+        stars = difference.mask.get("DETECTED") | visit_image.mask.get("DETECTED")
+        good = ~bad_pixels(difference) & ~stars
+        pull = np.where(good, difference.image.array / np.sqrt(difference.variance.array), 0.0)
+        pairs = good[:, 1:] & good[:, :-1]
+        products.append(np.sum(pull[:, 1:] * pull[:, :-1]) / np.sum(pairs))
+    # Without the filter the blurred template's noise makes 1 to 2 percent.
+    assert np.mean(products) == pytest.approx(0.0, abs=0.006)
+
+
+def test_no_data_where_the_kernel_leaves_the_templates(mini_survey, images):
+    reach = KERNEL_SIZE // 2 + 4  # the Lanczos kernel's, too
     for difference, _ in images.values():
         x, y = np.meshgrid(np.arange(256.0), np.arange(240.0))
-        inside = np.zeros((240, 256), dtype=bool)
+        outside = np.ones((240, 256), dtype=bool)
         for info in difference.templates:
             assert info.patch in mini_survey.patches
             assert (info.skymap, info.tract) == (mini_survey.skymap, mini_survey.tract)
-            inside |= np.asarray(info.bounds.contains(x=x, y=y))
+            outside &= ~np.asarray(info.bounds.contains(x=x, y=y))
         missing = difference.mask.get("NO_DATA")
-        # A polygon's own edge pixels may fall on either side of rounding.
-        assert np.count_nonzero(missing == inside) <= 3
+        assert not np.any(outside & ~missing)
+        # The outlines end at the detector, where the templates may do so a bit later.
+        edge = np.pad(np.zeros((238, 254), dtype=bool), 1, constant_values=True)
+        near = maximum_filter(outside | (edge & missing), 2 * reach + 1)
+        assert not np.any(missing & ~near)
         assert np.array_equal(np.isnan(difference.image.array), missing)
         assert np.array_equal(np.isnan(difference.variance.array), missing)
 
