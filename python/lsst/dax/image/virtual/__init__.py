@@ -5,6 +5,7 @@ and how.
 """
 
 from .coadd import *
+from .difference_image import *
 from .handle import *
 from .mosaic import *
 from .product import *

@@ -47,6 +47,7 @@ class FindingButler:
         self._butler = butler
         self._products = index_products(products)
         self._write_to = write_to
+        self._hidden: str | None = None
         self._shared = SharedButler(butler)
         self._handed_out: OrderedDict[uuid.UUID, DatasetRef] = OrderedDict()
         self._lock = threading.Lock()
@@ -140,6 +141,8 @@ class FindingButler:
             except MissingDatasetTypeError:
                 if product is None:
                     raise
+        if found is not None and self._hidden == found.datasetType.nameAndComponent()[0]:
+            return found if self._has_file(found) else None
         if found is not None or product is None or not is_virtual:
             return found
         key = DataCoordinate.standardize(
@@ -259,6 +262,14 @@ class FindingButler:
             explain=explain,
             **kwargs,
         )
+
+    def _has_file(self, ref: DatasetRef) -> bool:
+        """Tell whether a dataset is stored, and not only known."""
+        try:
+            self._stored.getURI(ref)
+        except (FileNotFoundError, MissingDatasetTypeError):
+            return False
+        return True
 
     def _find_virtual(self, product: Product, query: Query) -> list[DatasetRef]:
         """Return the references of what can be made."""

@@ -11,7 +11,6 @@ from typing import Any, Self, override
 from lsst.daf.butler import (
     DatasetProvenance,
     DatasetRef,
-    MissingDatasetTypeError,
     StorageClass,
     StorageClassFactory,
 )
@@ -140,13 +139,14 @@ class VirtualButler(FindingButler):
         product = self._products.get(parent.datasetType.name)
         if product is None:
             return False
-        stored = self._stored
-        try:
-            stored.getURI(parent)
-        except (FileNotFoundError, MissingDatasetTypeError):
-            # Anything else with this name was made by another recipe.
-            return parent.id == make_uuid(product, parent.dataId) or stored.get_dataset(parent.id) is not None
-        return False
+        if self._has_file(parent):
+            return False
+        # Anything else with this name was made by another recipe.
+        return parent.id == make_uuid(product, parent.dataId) or self._is_registered(parent)
+
+    def _is_registered(self, ref: DatasetRef) -> bool:
+        """Tell whether the registry knows a dataset."""
+        return self._stored.get_dataset(ref.id) is not None
 
     def get(
         self,
@@ -187,7 +187,12 @@ class VirtualButler(FindingButler):
         parent = ref.makeCompositeRef() if ref.isComponent() else ref
         product = self._products[parent.datasetType.name]
         value = self._workshop.make(
-            product, parent, component, parameters or {}, butler=self, stored=self._stored
+            product,
+            parent,
+            component,
+            parameters or {},
+            butler=self._without(product),
+            stored=self._stored,
         )
         if component is None and not parameters:
             self._write(parent, value)
@@ -227,6 +232,13 @@ class VirtualButler(FindingButler):
                 )
             self.get(ref.makeCompositeRef() if ref.isComponent() else ref)
         return self._stored.getURI(ref, predict=predict)
+
+    def _without(self, product: Product) -> Self:
+        """Return the Butler that a dataset of a product is made with: it must not find what is being made."""
+        other = self.clone()
+        others = {name: item for name, item in self._products.items() if item is not product}
+        other.__dict__.update(_products=others, _hidden=product.name)
+        return other
 
     def _write(self, ref: DatasetRef, value: Any) -> None:
         """Store what was made, where that is wanted."""
