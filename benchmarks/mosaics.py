@@ -150,7 +150,8 @@ def measure_streaming(bench: Benchmark, folder: Path) -> None:
     """Measure mosaics of growing size."""
     sides = (1024, 2048) if bench.quick else (1024, 2048, 4096)
     root = folder / "survey"
-    make_mini_survey(root, config=SurveyConfig(detector_grid=(4, 4), visits_per_band=1))
+    detectors = (2, 2) if bench.quick else (4, 4)
+    make_mini_survey(root, config=SurveyConfig(detector_grid=detectors, visits_per_band=1))
     found = [stream(bench, root, str(side), side, 0.05) for side in sides]
     costs = [each["cpu"] / each["pixels"] for each in found]
     bench.name_figure("stream_cost_growth", costs[-1] / costs[0])
@@ -161,8 +162,8 @@ def measure_streaming(bench: Benchmark, folder: Path) -> None:
 def estimate_ten_square_degrees(bench: Benchmark, folder: Path) -> None:
     """Measure detectors of a thousand rows, and say what ten square degrees of them take."""
     root = folder / "large"
-    shape = (500, 512) if bench.quick else (1000, 1024)
-    config = SurveyConfig(detector_grid=(2, 2), detector_shape=shape, visits_per_band=1, star_density=4.0)
+    shape, detectors = ((240, 256), (1, 2)) if bench.quick else ((1000, 1024), (2, 2))
+    config = SurveyConfig(detector_grid=detectors, detector_shape=shape, visits_per_band=1, star_density=4.0)
     make_mini_survey(root, config=config)
     for name, scale in (("own_scale", 0.2), ("one_arcsec", 1.0)):
         found = stream(bench, root, name, 4096, scale)
