@@ -150,6 +150,9 @@ def test_each_fits_file_opens_and_says_where_it_came_from(run: Run) -> None:
             if path.parent.name in {"mosaics", "decam_mosaic", "galactic_centre"}:
                 assert hdus[0].header["MOSINPUT"] == len(hdus["INPUTS"].data)
                 continue
+            if path.parent.name in {"coadds", "decam_coadd"}:
+                assert len(hdus["INPUTS"].data) > 0
+                continue
             assert hdus[0].header["ST_TYPE"] in {"CIRCLE", "POLYGON", "RANGE", "PIXEL_BOX"}
             if path.parent.name != "rubin_alerts":
                 assert re.fullmatch("[0-9a-f]{32}", hdus[0].header["BTLRUUID"])
@@ -178,7 +181,7 @@ def test_absent_data_are_said_on_the_page_and_on_the_terminal(without_data: Run)
         message = f"The data are absent: there is no folder {absent / name}."
         assert message in without_data.page
         assert message in without_data.printed
-    assert without_data.page.count("(no data)") == 5
+    assert without_data.page.count("(no data)") == 6
 
 
 def test_present_data_are_all_used(with_data: Run) -> None:
@@ -188,10 +191,12 @@ def test_present_data_are_all_used(with_data: Run) -> None:
     assert counts == {
         "mini_survey": 25,
         "mosaics": 3,
+        "coadds": 3,
         "recreation": 2,
         "rubin_dp2": 1,
         "decam": 10,
         "decam_mosaic": 1,
+        "decam_coadd": 1,
         "galactic_centre": 1,
         "rubin_alerts": 9,
     }
@@ -319,6 +324,27 @@ def test_four_exposures_have_half_the_noise_of_one(with_data: Run) -> None:
         pull = image[coverage == count] / np.sqrt(variance[coverage == count])
         # Of resampled noise a part is between the pixels.
         assert 1.4826 * np.median(np.abs(pull - np.median(pull))) == pytest.approx(1.0, abs=0.12)
+
+
+def test_coadds_of_the_mini_survey_differ_as_their_recipes_do(without_data: Run) -> None:
+    noise, inputs = {}, {}
+    for path in without_data.find("fits/coadds/*.fits"):
+        with astropy.io.fits.open(path) as hdus:
+            inputs[path.stem] = hdus["N_INPUTS"].data.max()
+            noise[path.stem] = np.sqrt(np.nanmedian(hdus["VARIANCE"].data))
+    assert inputs == {"deep": 3, "good_seeing": 1, "weekly": 1}
+    assert noise["deep"] < 0.7 * min(noise["good_seeing"], noise["weekly"])
+    assert "Made again from its file alone, 0 bytes of image, variance and mask differ." in without_data.page
+
+
+def test_a_cosmic_ray_without_a_flag_is_not_in_the_coadd(with_data: Run) -> None:
+    found = re.search(r"as bright as (\d+) nJy per pixel\. .*? and (-?\d+) nJy are left", with_data.page)
+    assert found is not None
+    theirs, ours = map(float, found.groups())
+    assert theirs > 500
+    assert ours < 200
+    with astropy.io.fits.open(with_data.output / "fits/decam_coadd/z.fits") as hdus:
+        assert hdus["N_INPUTS"].data.max() == 4
 
 
 def test_the_source_of_an_alert_is_where_the_alert_says(with_data: Run) -> None:

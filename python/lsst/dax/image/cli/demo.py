@@ -15,7 +15,9 @@ from astropy.time import Time
 from ..errors import InputDataError
 from ..version import __version__
 from . import (
+    coadds,
     decam,
+    decam_coadd,
     decam_mosaic,
     galactic_centre,
     light_curves,
@@ -43,6 +45,7 @@ class _RealData(NamedTuple):
 _SIMULATED = (
     (mini_survey.TITLE, mini_survey.TEXT, mini_survey.make_steps),
     (mosaics.TITLE, mosaics.TEXT, mosaics.make_steps),
+    (coadds.TITLE, coadds.TEXT, coadds.make_steps),
     (light_curves.TITLE, light_curves.TEXT, light_curves.make_steps),
     (recreation.TITLE, recreation.TEXT, recreation.make_steps),
 )
@@ -50,6 +53,7 @@ _REAL = (
     _RealData(rubin_coadd.TITLE, rubin_coadd.TEXT, rubin_coadd.DATA, rubin_coadd.make_steps),
     _RealData(decam.TITLE, decam.TEXT, decam.DATA, decam.make_steps),
     _RealData(decam_mosaic.TITLE, decam_mosaic.TEXT, decam_mosaic.DATA, decam_mosaic.make_steps),
+    _RealData(decam_coadd.TITLE, decam_coadd.TEXT, decam_coadd.DATA, decam_coadd.make_steps),
     _RealData(galactic_centre.TITLE, galactic_centre.TEXT, galactic_centre.DATA, galactic_centre.make_steps),
     _RealData(rubin_alerts.TITLE, rubin_alerts.TEXT, rubin_alerts.DATA, rubin_alerts.make_steps),
 )

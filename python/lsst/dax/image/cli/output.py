@@ -13,6 +13,7 @@ from typing import Any
 
 from lsst.images import ColorImage, VisitImage
 
+from ..coadds import Coadd
 from ..cutouts import Cutout
 from ..errors import OutputError
 from ..mosaics import Mosaic
@@ -134,6 +135,35 @@ class OutputFolder:
         """
         file = f"{_FITS}/{name}.fits"
         mosaic.write(self.root / file)
+        return file
+
+    def save_coadd(self, coadd: Coadd, name: str) -> str:
+        """Write a coadd, with what it was made from, as a FITS file.
+
+        Parameters
+        ----------
+        coadd
+            Coadd to write.
+        name
+            Name of the file, without extension; may have folders.
+
+        Returns
+        -------
+        file
+            Path relative to the page.
+
+        Raises
+        ------
+        OutputError
+            Raised if the file cannot be written.
+        """
+        file = f"{_FITS}/{name}.fits"
+        path = self.root / file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error}") from error
+        coadd.write(path)
         return file
 
     def save_figure(self, figure: Any, name: str, *, caption: str, alt: str) -> Picture:

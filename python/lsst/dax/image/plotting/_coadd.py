@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("plot_coadd", "plot_inputs")
+__all__ = ("plot_coadd", "plot_coadds", "plot_inputs")
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -13,6 +14,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from ..errors import RequestError
+from ..geometry import TargetGrid
 from ._cutout import NO_PIXEL_COLOR
 from ._mosaic import _draw_coverage
 from ._planes import get_extent, to_drawable
@@ -81,6 +83,89 @@ def plot_coadd(
     return figure
 
 
+def plot_coadds(
+    coadds: Sequence[Coadd],
+    *,
+    titles: Sequence[str] | None = None,
+    title: str | None = None,
+    stretch: Stretch = Stretch.ASINH,
+) -> Figure:
+    """Show coadds of one region side by side on one scale of shades, that of the first.
+
+    Parameters
+    ----------
+    coadds
+        Coadds of the same pixels.
+    titles
+        Text above each; if `None`, the name of its recipe, the largest number
+        of inputs of a pixel, and the FWHM of its PSF.
+    title
+        Text above all.
+    stretch
+        How pixel values become shades of grey.
+
+    Returns
+    -------
+    figure
+        One panel per coadd, with sky axes, whose data coordinates are 0-based
+        parent pixels.
+
+    Raises
+    ------
+    RequestError
+        Raised if there are no coadds, if their pixels or the number of titles
+        differ, or if matplotlib is not installed.
+    """
+    names = [_name_coadd(coadd) for coadd in coadds] if titles is None else list(titles)
+    boxes = [coadd.bbox for coadd in coadds]
+    if not boxes or any(box != boxes[0] for box in boxes) or len(names) != len(boxes):
+        raise RequestError(
+            f"Coadds of the same pixels with a title each are shown side by side; these are {len(boxes)} "
+            f"with {len(names)} titles, of {', '.join(map(str, boxes)) or 'no pixels'}."
+        )
+    require_package("matplotlib")
+    from astropy.visualization.wcsaxes import WCSAxes  # noqa: PLC0415  # imports matplotlib
+    from matplotlib import colormaps  # noqa: PLC0415  # the extra "plot"
+    from matplotlib.figure import Figure  # noqa: PLC0415  # the extra "plot"
+
+    rows, columns = coadds[0].bbox.shape
+    width = 4.2
+    height = float(np.clip(width * rows / columns, 2.0, 8.0)) + 1.1
+    figure = Figure(figsize=(width * len(coadds) + 1.2, height), layout="compressed")
+    shades = colormaps["gray"].with_extremes(bad=NO_PIXEL_COLOR)
+    norm = make_norm(to_drawable(coadds[0].image.image), stretch)
+    panels = []
+    for number, (coadd, name) in enumerate(zip(coadds, names, strict=True)):
+        axes: Any = figure.add_subplot(1, len(coadds), number + 1, axes_class=WCSAxes)
+        prepare_sky_axes(axes, coadd.sky_projection, coadd.bbox)
+        drawn = axes.imshow(
+            to_drawable(coadd.image.image),
+            extent=get_extent(coadd.bbox),
+            interpolation="nearest",
+            norm=norm,
+            cmap=shades,
+        )
+        decorate_sky(axes, coadd.sky_projection, coadd.bbox)
+        if number > 0:
+            axes.coords[1].set_axislabel(" ")
+            axes.coords[1].set_ticklabel_visible(False)
+        axes.set_title(name, fontsize="medium")
+        panels.append(axes)
+    draw_color_bar(figure, drawn, ax=panels, unit=coadds[0].image.image.unit, fontsize=9.0)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _name_coadd(coadd: Coadd) -> str:
+    """Return the recipe, the number of inputs and the width of the PSF."""
+    number = int(coadd.n_inputs.array.max())
+    return (
+        f"{coadd.recipe.name}: {number} input{'' if number == 1 else 's'}, "
+        f"FWHM {_find_fwhm(coadd):.2f} arcsec"
+    )
+
+
 def _draw_planes(figure: Any, coadd: Coadd, stretch: Stretch) -> None:
     """Draw the image and the number of inputs."""
     from astropy.visualization.wcsaxes import WCSAxes  # noqa: PLC0415  # imports matplotlib
@@ -107,8 +192,6 @@ def _draw_psf(figure: Any, axes: Any, coadd: Coadd) -> None:
     """Draw the PSF of the cell that is nearest to the middle of those that have one."""
     from matplotlib.colors import LogNorm  # noqa: PLC0415  # the extra "plot"
 
-    from ..coadds import measure_psf_shapes  # noqa: PLC0415  # its kernels take a second to import
-
     psf = _find_psf(coadd)
     half = psf.shape[0] // 2
     relative = psf / psf.max()
@@ -120,13 +203,7 @@ def _draw_psf(figure: Any, axes: Any, coadd: Coadd) -> None:
         cmap="magma",
         interpolation="nearest",
     )
-    width = float(measure_psf_shapes(psf[np.newaxis]).fwhm_px[0])
-    place = coadd.sky_projection.pixel_to_sky(
-        x=np.array([coadd.bbox.x.center, coadd.bbox.x.center]),
-        y=np.array([coadd.bbox.y.center, coadd.bbox.y.center + 1.0]),
-    )
-    scale = float(place[0].separation(place[1]).arcsec)
-    axes.set_title(f"PSF, FWHM {width * scale:.2f} arcsec", fontsize="medium")
+    axes.set_title(f"PSF, FWHM {_find_fwhm(coadd):.2f} arcsec", fontsize="medium")
     axes.set_xlabel("pixels")
     bar = figure.colorbar(drawn, ax=axes)
     bar.set_label("share of the peak")
@@ -143,6 +220,14 @@ def _find_psf(coadd: Coadd) -> NDArray[np.float64]:
 
     cell = min(coadd.psf.bounds.cell_indices(), key=find_distance)
     return np.asarray(coadd.psf[cell].array, np.float64)
+
+
+def _find_fwhm(coadd: Coadd) -> float:
+    """Return the FWHM of that PSF in arcsec."""
+    from ..coadds import measure_psf_shapes  # noqa: PLC0415  # its kernels take a second to import
+
+    width = float(measure_psf_shapes(_find_psf(coadd)[np.newaxis]).fwhm_px[0])
+    return width * float(TargetGrid(coadd.sky_projection, coadd.bbox).pixel_scale.to_value(u.arcsec))
 
 
 def _draw_table(axes: Any, inputs: QTable, max_rows: int) -> None:
