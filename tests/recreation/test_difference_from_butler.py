@@ -90,7 +90,7 @@ def test_pixels_are_those_of_the_independent_path(mini_butler: Butler) -> None:
         rms.append(np.sqrt(np.nanmean((difference / step)[faint] ** 2)))
         variance = np.abs(ours.variance.array - theirs.variance.array)
         step = read_row_steps(mini_butler, ref, "VARIANCE")
-        assert np.nanmax(variance - 0.501 * step - 2e-4 * ours.variance.array) < 1e-3
+        assert np.nanmax(variance - 0.501 * step - 5e-4 * ours.variance.array) < 1e-3
         assert_array_equal(ours.mask.array, theirs.mask.array)
         assert_array_equal(np.isnan(ours.image.array), np.isnan(theirs.image.array))
     assert_allclose(rms, 12**-0.5, rtol=0.03)

@@ -9,6 +9,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema
 from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
 from lsst.images.fields import ChebyshevField
 from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter
 
 from lsst.dax.image.errors import RequestError
 from lsst.dax.image.recreation import KernelModel, convolve, find_stamp_positions, fit_matching_kernel
@@ -77,7 +78,10 @@ def test_known_kernel_is_found_again() -> None:
     for px, py in ((-20, 130), (150, 300), (320, 470)):
         found = fit.kernel.compute_kernel_image(x=px, y=py).array
         assert found.sum() == pytest.approx(1.0, abs=2e-3)
-        assert_allclose(found, truth.compute_kernel_image(x=px, y=py).array, atol=2e-3)
+        # What is finer than the template's stars changes no pixel, and is not determined.
+        wanted = truth.compute_kernel_image(x=px, y=py).array
+        one, two = (gaussian_filter(picture, 1.2, mode="constant") for picture in (found, wanted))
+        assert_allclose(one, two, atol=1e-3)
 
 
 def test_sum_is_the_ratio_of_the_scales_and_constant() -> None:
