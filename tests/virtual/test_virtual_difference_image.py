@@ -100,5 +100,7 @@ def test_light_curves_are_those_of_the_stored(
     assert np.isfinite(pull).any()
     # The stored ones are rounded to sixteenths of the noise of each pixel.
     assert np.nanmax(np.abs(pull)) < 0.05
-    whole = sum(fetch_geometry(butler, ref).bbox.area for ref in find_datasets(butler, "visit_image", bands="r"))
+    whole = sum(
+        fetch_geometry(butler, ref).bbox.area for ref in find_datasets(butler, "visit_image", bands="r")
+    )
     assert butler.n_pixels_made["difference_image"] < 0.1 * whole

@@ -47,7 +47,7 @@ class FindingButler:
         self._butler = butler
         self._products = index_products(products)
         self._write_to = write_to
-        self._hidden: str | None = None
+        self._hidden: frozenset[str] = frozenset()
         self._shared = SharedButler(butler)
         self._handed_out: OrderedDict[uuid.UUID, DatasetRef] = OrderedDict()
         self._lock = threading.Lock()
@@ -141,7 +141,7 @@ class FindingButler:
             except MissingDatasetTypeError:
                 if product is None:
                     raise
-        if found is not None and self._hidden == found.datasetType.nameAndComponent()[0]:
+        if found is not None and found.datasetType.nameAndComponent()[0] in self._hidden:
             return found if self._has_file(found) else None
         if found is not None or product is None or not is_virtual:
             return found

@@ -1,4 +1,4 @@
-"""Where virtual datasets are made: once, one after another in each thread, and for as many as want them."""
+"""Where virtual datasets are made: once, for as many as want them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ __all__ = ("Workshop",)
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from lsst.daf.butler import DatasetRef
 from lsst.images import Box, MaskedImage
 
-from ..errors import NoCoverageError, RequestError, VirtualCycleError, internal_errors_reported
+from ..errors import NoCoverageError, RequestError, internal_errors_reported
 from ..recreation import CalibrationCache
 from ..repository import ButlerLike, name_dataset
 from ._cache import ImageCache
@@ -39,7 +38,6 @@ class Workshop:
         self.calibrations = CalibrationCache(max_bytes)
         self._makers: OrderedDict[UUID, Maker] = OrderedDict()
         self._lock = threading.Lock()
-        self._local = threading.local()
         self._n_pixels: Counter[str] = Counter()
 
     @property
@@ -85,7 +83,7 @@ class Workshop:
             return self.images.get_or_make(ref.id, name, make)
 
         context = MakingContext(butler, stored, self.calibrations, keep)
-        with internal_errors_reported(f"Making {name_dataset(ref)}"), self._working_on(ref):
+        with internal_errors_reported(f"Making {name_dataset(ref)}"):
             maker = self._find_maker(product, ref, context)
             if component == "components":
                 names = parameters.get("components") or _list_components(ref)
@@ -160,21 +158,6 @@ class Workshop:
             if len(self._makers) > _MAX_MAKERS:
                 self._makers.popitem(last=False)
         return maker
-
-    @contextmanager
-    def _working_on(self, ref: DatasetRef) -> Iterator[None]:
-        """Remember what the thread makes, and raise if it makes that already."""
-        if not hasattr(self._local, "refs"):
-            self._local.refs = []
-        refs = cast("list[DatasetRef]", self._local.refs)
-        if any(other.id == ref.id for other in refs):
-            path = " needs ".join(name_dataset(item) for item in (*refs, ref))
-            raise VirtualCycleError(f"A dataset cannot be made from itself: {path}.")
-        refs.append(ref)
-        try:
-            yield
-        finally:
-            refs.pop()
 
 
 def _check_parameters(ref: DatasetRef, component: str | None, parameters: Mapping[str, Any]) -> None:

@@ -237,7 +237,7 @@ class VirtualButler(FindingButler):
         """Return the Butler that a dataset of a product is made with: it must not find what is being made."""
         other = self.clone()
         others = {name: item for name, item in self._products.items() if item is not product}
-        other.__dict__.update(_products=others, _hidden=product.name)
+        other.__dict__.update(_products=others, _hidden=self._hidden | {product.name})
         return other
 
     def _write(self, ref: DatasetRef, value: Any) -> None:
