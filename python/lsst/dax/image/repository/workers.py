@@ -94,7 +94,7 @@ def map_in_order[Item, Result](
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(executor.submit(function, item))
+            waiting.append(executor.submit(_Call(function, item)))
             if len(waiting) >= _IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:
@@ -103,6 +103,26 @@ def map_in_order[Item, Result](
         # After an error or an early end, what has not begun is not wanted.
         for future in waiting:
             future.cancel()
+
+
+class _Call[Item, Result]:
+    """A function and its item in one piece, the function first.
+
+    A reference cannot be unpickled before its dimension universe is known; a
+    Butler that is made for the function brings it along.  Engines such as dask
+    send functions and arguments apart, unless they are one object.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], item: Item) -> None:
+        self._function = function
+        self._item = item
+
+    def __call__(self) -> Result:
+        return self._function(self._item)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Call, (self._function, self._item)
 
 
 def _receive(key: str, make: Callable[..., ButlerLike], arguments: tuple[Any, ...]) -> SharedButler:
