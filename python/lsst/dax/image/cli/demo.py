@@ -19,6 +19,7 @@ from . import (
     decam,
     decam_coadd,
     decam_mosaic,
+    differences,
     galactic_centre,
     light_curves,
     mini_survey,
@@ -48,6 +49,7 @@ _SIMULATED = (
     (coadds.TITLE, coadds.TEXT, coadds.make_steps),
     (light_curves.TITLE, light_curves.TEXT, light_curves.make_steps),
     (recreation.TITLE, recreation.TEXT, recreation.make_steps),
+    (differences.TITLE, differences.TEXT, differences.make_steps),
 )
 _REAL = (
     _RealData(rubin_coadd.TITLE, rubin_coadd.TEXT, rubin_coadd.DATA, rubin_coadd.make_steps),
