@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 PACKAGE = "lsst.dax.image"
-PLAIN_MODULES = ("errors", "flags")
+PLAIN_MODULES = ("errors", "flags", "recreate")
 
 
 def find_rooms() -> list[str]:

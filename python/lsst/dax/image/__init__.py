@@ -6,14 +6,18 @@ library are subpackages; import the one that is needed:
 `lsst.dax.image.cutouts`
     Cutouts of one image, and stamps of many positions in many images.
 `lsst.dax.image.recreation`
-    Visit images made again from their raws; instrument signature removal is in
-    its subpackage ``isr``.
+    Visit images made again from their raws, and difference images; instrument
+    signature removal is in the subpackage ``isr``.
 `lsst.dax.image.regression`
     Compare two images, and verify that a release can be made again.
 `lsst.dax.image.forced`
     Forced photometry of positions on an image.
 `lsst.dax.image.mosaics`
     Many images on one grid.
+`lsst.dax.image.coadds`
+    Coadds of a recipe, for a region, that nobody stored.
+`lsst.dax.image.virtual`
+    A Butler that makes what is not stored when it is asked for.
 `lsst.dax.image.resampling`
     One image onto another grid.
 `lsst.dax.image.psfs`
