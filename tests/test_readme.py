@@ -24,7 +24,7 @@ def examples() -> list[str]:
 
 def test_every_example_is_short() -> None:
     blocks = examples()
-    assert len(blocks) == 9
+    assert len(blocks) == 11
     assert max(len(block.splitlines()) for block in blocks) <= 5
 
 
@@ -49,8 +49,13 @@ def test_the_examples_run_and_make_what_they_say(
                 hdus["IMAGE"].data, names["mosaic"].masked_image.image.array, equal_nan=True
             )
         assert (names["mosaic"].inputs["n_pixels"] > 1000).all()
+        with astropy.io.fits.open("coadd.fits") as hdus:
+            assert np.array_equal(hdus["IMAGE"].data, names["coadd"].image.image.array, equal_nan=True)
+            assert np.isfinite(hdus["IMAGE"].data).any()
         assert np.isfinite(names["fluxes"]["flux"]).all()
         assert np.ptp(imread("fluxes.png")[..., :3]) > 0.5
+        assert names["virtual_cutout"].header["BTLRUUID"] == names["ref"].id.hex
+        assert np.isfinite(names["virtual_cutout"].image.image.array).all()
         original = names["raws"].get(find_datasets(names["raws"], "visit_image")[0])
         compare_images(names["image"], original).assert_equivalent(SINGLE_PRECISION)
     finally:

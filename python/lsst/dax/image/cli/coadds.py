@@ -118,7 +118,8 @@ def _show_coadds(butler: Butler, folder: OutputFolder, region: CircleStencil) ->
         plot_coadds(coadds),
         "coadds",
         caption="All visits, the sharpest, and those of one week, on one scale: more visits have less "
-        "noise, the sharpest have the smallest PSF, and one visit alone keeps its cosmic rays.",
+        "noise, and where a cell has one visit alone its cosmic rays stay. Dark violet are cells that no "
+        "visit covers whole, and the core of a saturated star.",
         alt="Three grey-scale images of the same stars and galaxies with different noise.",
     )
     sigmas = [float(np.sqrt(np.nanmedian(coadd.image.variance.array))) for coadd in coadds]

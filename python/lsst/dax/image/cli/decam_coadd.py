@@ -79,7 +79,7 @@ def warp_all(butler: Butler, data: Path, grid: TargetGrid) -> list[Warp]:
 
 def combine(warps: list[Warp], grid: TargetGrid) -> Coadd:
     """Average them without what differs from the others in few of them."""
-    return make_coadd(warps, grid.sky_projection, recipe=_RECIPE, bbox=grid.bbox)
+    return make_coadd(warps, grid.sky_projection, recipe=_RECIPE, bbox=grid.bbox, bands=["z"] * len(warps))
 
 
 def make_steps(folder: OutputFolder, data: Path) -> tuple[Step, ...]:

@@ -240,7 +240,7 @@ def _draw_table(axes: Any, inputs: QTable, max_rows: int) -> None:
             str(row["visit"]),
             str(row["detector"]),
             str(row["band"]),
-            f"{row['effective_time'].to_value(u.s):.1f}",
+            f"{seconds:.1f}" if np.isfinite(seconds := row["effective_time"].to_value(u.s)) else "",
             str(row["n_cells"]),
             f"{100.0 * row['share']:.1f}",
         ]
