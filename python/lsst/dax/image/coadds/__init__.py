@@ -12,6 +12,7 @@ from .making import *
 from .noise import *
 from .proper import *
 from .psf_matching import *
+from .reading import *
 from .ready_made import *
 from .recipe import *
 from .record import *

@@ -16,6 +16,7 @@ from astropy.table import QTable, Table
 from astropy.time import Time
 
 from lsst.images import Image
+from lsst.images.cells import CellCoadd
 from lsst.resources import ResourcePath, ResourcePathExpression
 
 from ..container import Compression, write_fits
@@ -63,8 +64,12 @@ def _write(coadd: Coadd, path: Path, created: Time | None) -> None:
             hdus.append(_make_plane(name, image))
         hdus.append(astropy.io.fits.table_to_hdu(_to_table(coadd.inputs)))
         hdus[-1].name = "INPUTS"
-        hdus.append(astropy.io.fits.table_to_hdu(_tabulate_cells(coadd)))
-        hdus[-1].name = "CELLS"
+        hdus.append(_make_cells(coadd))
+        hdus.append(astropy.io.fits.table_to_hdu(Table({"json": [coadd.recipe.to_json()]})))
+        hdus[-1].name = "RECIPE"
+        if coadd.noise_realizations and not isinstance(coadd.image, CellCoadd):
+            cube = np.stack([noise.array for noise in coadd.noise_realizations])
+            hdus.append(astropy.io.fits.ImageHDU(cube, name="NOISE"))
 
 
 def _make_plane(name: str, image: Image) -> astropy.io.fits.ImageHDU:
@@ -87,6 +92,20 @@ def _to_table(inputs: QTable) -> Table:
     return Table(inputs)
 
 
+def _make_cells(coadd: Coadd) -> astropy.io.fits.BinTableHDU:
+    """Return the table of the cells, with the grid that they are of."""
+    hdu = astropy.io.fits.table_to_hdu(_tabulate_cells(coadd))
+    hdu.name = "CELLS"
+    bounds = coadd.psf.bounds
+    for prefix, box, text in (("GRID", bounds.grid.bbox, "all cells"), ("SPAN", bounds.bbox, "these cells")):
+        values = (box.x.start, box.y.start, box.x.size, box.y.size)
+        for letter, value in zip("XYWH", values, strict=True):
+            hdu.header[f"{prefix}{letter}"] = (value, f"Box of {text} in parent pixels")
+    shape = bounds.grid.cell_shape
+    hdu.header["CELLW"], hdu.header["CELLH"] = shape.x, shape.y
+    return hdu
+
+
 def _tabulate_cells(coadd: Coadd) -> Table:
     """Return one row per cell that has inputs."""
     bounds = coadd.psf.bounds
@@ -104,7 +123,7 @@ def _tabulate_cells(coadd: Coadd) -> Table:
     for name, field in coadd.aperture_corrections.items():
         table[name] = np.array([field.value_in_cell(cell) for cell in cells], np.float64)
     size = coadd.psf.kernel_bbox.y.size
-    pictures = np.array([coadd.psf[cell].array for cell in cells], np.float32)
+    pictures = np.array([coadd.psf[cell].array for cell in cells], np.float64)
     table["psf"] = pictures.reshape(len(cells), size, size)
     return table
 

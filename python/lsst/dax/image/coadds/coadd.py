@@ -118,8 +118,10 @@ class Coadd:
         -----
         `lsst.images` reads the image back, with its PSF and provenance where
         it is a `~lsst.images.cells.CellCoadd`.  Further HDUs follow: the
-        images ``N_INPUTS``, ``EFFECTIVE_TIME`` and ``REJECTED``, the table
-        ``INPUTS`` and, with one row per cell, the table ``CELLS``.
+        images ``N_INPUTS``, ``EFFECTIVE_TIME`` and ``REJECTED``, the tables
+        ``INPUTS``, ``CELLS`` with one row per cell, and ``RECIPE``, and for
+        what is no cell coadd the realisations of the noise, ``NOISE``.
+        `read_coadd` returns all of it.
         """
         from ._writing import write_coadd  # noqa: PLC0415  # which imports this module
 
