@@ -16,7 +16,7 @@ PACKAGE = ROOT / "python" / "lsst" / "dax" / "image"
 NAME = "lsst.dax.image"
 
 # What every room may import: plain modules at the top of the package.
-COMMON = {"errors", "flags", "version"}
+COMMON = {"choices", "errors", "flags", "version"}
 SCIENCE = {"geometry", "psfs", "resampling", "_kernels"}
 # Rooms that make products, in the order in which they may build on each other.
 PRODUCTS = ("cutouts", "recreation", "mosaics", "coadds", "forced")
