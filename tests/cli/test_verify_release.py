@@ -93,6 +93,19 @@ def test_verify_release_notices_one_pixel(
     assert "around pixel (1110, 1037)" in text
 
 
+def test_verify_release_notices_one_pixel_of_a_difference_image(
+    survey: MiniSurvey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy_repository(survey, tmp_path / "repository")
+    visit = mine.visits[0].visit
+    where = f"visit = {visit} AND detector = 0"
+    key = {"instrument": "MiniCam", "visit": visit, "detector": 0}
+    assert run_product(mine, "difference_image", where) == 0
+    change_pixel(mine.root, DEFAULTS, "difference_image", key, x=131, y=57, sigma=1.0)
+    assert run_product(mine, "difference_image", where) == 1
+    assert "(131, 57)" in capsys.readouterr().out
+
+
 def test_processes_find_the_same(survey: MiniSurvey, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--products", "deep_coadd,cutout", "--sample", "2", "--seed", "5")
     assert run(survey, *arguments) == 0

@@ -22,7 +22,7 @@ from ..errors import DatasetNotFoundError, InputDataError, UnsupportedProductErr
 from ..forced import fetch_light_curves, to_sdm
 from ..geometry import CircleStencil, TargetGrid
 from ..mosaics import fetch_mosaic
-from ..recreation import CalibrationCache, recreate_visit_image
+from ..recreation import CalibrationCache, recreate_difference_image, recreate_visit_image
 from ..recreation.isr import LSSTCAM_DP2, IsrSequence
 from ..repository import (
     ButlerLike,
@@ -45,6 +45,7 @@ from .tolerance import BIT_IDENTICAL, LOSSY, Tolerance
 _CALIBRATIONS = CalibrationCache(1_000_000_000)
 """Calibrations that this process read last; all its tasks share them."""
 
+_DIFFERENCE = Tolerance(name="equal within 0.15 of the noise", max_sigma=0.15, max_mask_fraction=1e-5)
 _CUTOUT_RADIUS = 8 * u.arcsec
 _MOSAIC_PX = 512
 _IGNORED_COLUMNS = ("parentObjectId", "coord_ra", "coord_dec", "tract", "patch")
@@ -75,6 +76,9 @@ class ReleaseSettings:
     """Limits for planes that are stored with lossy compression."""
     lossless: Tolerance = BIT_IDENTICAL
     """Limits for planes that are stored without loss."""
+    difference: Tolerance = _DIFFERENCE
+    """Limits for difference images: those of the simulated survey, whose templates
+    and visit images are stored with loss, agree within 0.09."""
     statistical: StatisticalTolerance = WITHIN_NOISE
     """Limits for coadds whose files do not say how they were made."""
     table: TableTolerance = SAME_MEASUREMENTS
@@ -108,6 +112,17 @@ def check_visit_image(butler: ButlerLike, ref: DatasetRef, settings: ReleaseSett
         cache=_CALIBRATIONS,
     )
     return _judge_as_stored(butler, ref, candidate, original, settings)
+
+
+def check_difference_image(butler: ButlerLike, ref: DatasetRef, settings: ReleaseSettings) -> Finding:
+    """Subtract the templates from a visit image again."""
+    original = fetch_dataset(butler, ref)
+    candidate = recreate_difference_image(butler, dict(ref.dataId.required))
+    steps = read_steps(fetch_uri(butler, ref))
+    name = name_dataset(ref)
+    comparison = compare_images(candidate, original, steps=steps, excluded_planes=(), name=name)
+    failures = comparison.find_failures(settings.difference)
+    return _find(comparison, candidate, original, failures, settings.difference.name)
 
 
 def check_deep_coadd(butler: ButlerLike, ref: DatasetRef, settings: ReleaseSettings) -> Finding:

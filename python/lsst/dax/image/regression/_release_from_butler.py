@@ -30,6 +30,7 @@ from ._release_checks_from_butler import (
     check_cutout,
     check_deep_coadd,
     check_dia_object_forced_source,
+    check_difference_image,
     check_mosaic,
     check_object_forced_source,
     check_visit_image,
@@ -53,6 +54,9 @@ class _Product:
 _PRODUCTS: Mapping[str, _Product] = MappingProxyType(
     {
         "visit_image": _Product(("visit_image",), ("raw",), check_visit_image),
+        "difference_image": _Product(
+            ("difference_image",), ("visit_image", "template_coadd"), check_difference_image
+        ),
         "deep_coadd": _Product(("deep_coadd",), ("visit_image",), check_deep_coadd),
         "mosaic": _Product(("deep_coadd",), (), check_mosaic),
         "cutout": _Product(("visit_image", "difference_image", "deep_coadd"), (), check_cutout),
