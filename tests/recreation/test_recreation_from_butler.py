@@ -31,6 +31,7 @@ from lsst.dax.image.recreation import (
     VisitImageRecipe,
     make_from_recipe,
     make_visit_image_recipe,
+    read_difference_recipe,
     read_recipe,
     recreate_from,
     recreate_visit_image,
@@ -267,3 +268,9 @@ def test_a_truncated_raw(survey: RawSurvey, writeable: Butler) -> None:
     path.unlink()
     with pytest.raises(InputDataError, match="its file is gone"):
         recreate_visit_image(writeable, key(survey), sequence=LSSTCAM_DP2)
+
+
+@pytest.mark.parametrize("read", [read_recipe, read_difference_recipe])
+def test_the_recipe_of_another_product_is_named(read) -> None:
+    with pytest.raises(UnsupportedProductError, match=r"made as a 'coadd'.*lsst\.dax\.image\.recreate_from"):
+        read({"DAX_IMAGE RECIPE": '{"product": "coadd"}'})

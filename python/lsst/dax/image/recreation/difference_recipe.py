@@ -14,7 +14,7 @@ from lsst.images import Box, GeneralizedImage
 from ..errors import InputDataError, UnsupportedProductError
 from .decorrelation import NoiseLevels
 from .difference_image import SubtractionOptions
-from .recipe import RECIPE_KEY, InputDataset, VisitImageRecipe
+from .recipe import RECIPE_KEY, InputDataset, VisitImageRecipe, check_product
 
 
 class DifferenceImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
@@ -88,6 +88,7 @@ def read_difference_recipe(source: GeneralizedImage | Mapping[str, Any]) -> Diff
         raise UnsupportedProductError(
             f"The image has no {RECIPE_KEY!r} in its metadata, so it was not made by this library."
         )
+    check_product(str(text), "difference_image")
     try:
         return DifferenceImageRecipe.model_validate_json(str(text))
     except pydantic.ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("RECIPE_KEY", "InputDataset", "VisitImageRecipe", "read_recipe")
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
@@ -96,7 +97,8 @@ def read_recipe(source: GeneralizedImage | Mapping[str, Any]) -> VisitImageRecip
     Raises
     ------
     UnsupportedProductError
-        Raised if it carries none: it was not made by this library.
+        Raised if it carries none, as it was not made by this library, or that
+        of another product: `lsst.dax.image.recreate_from` makes any.
     InputDataError
         Raised if the recipe is damaged, or of a later version of the library.
     """
@@ -106,7 +108,35 @@ def read_recipe(source: GeneralizedImage | Mapping[str, Any]) -> VisitImageRecip
         raise UnsupportedProductError(
             f"The image has no {RECIPE_KEY!r} in its metadata, so it was not re-created by this library."
         )
+    check_product(str(text), "visit_image")
     try:
         return VisitImageRecipe.model_validate_json(str(text))
     except pydantic.ValidationError as error:
         raise InputDataError(f"The recipe of the image is not usable: {error}") from error
+
+
+def check_product(text: str, product: str) -> None:
+    """Refuse the recipe of another product.
+
+    Parameters
+    ----------
+    text
+        Recipe as JSON text.
+    product
+        Name of the product that is meant.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if the recipe names another product; damaged text passes.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return  # the recipe's own reader says what is wrong
+    other = found.get("product", product) if isinstance(found, dict) else product
+    if other != product:
+        raise UnsupportedProductError(
+            f"The image was made as a {other!r}, not as a {product!r}; "
+            "lsst.dax.image.recreate_from makes any product of this library again."
+        )
