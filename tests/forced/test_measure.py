@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -38,6 +40,7 @@ from lsst.dax.image.forced import (
     measured_columns,
 )
 from lsst.dax.image.forced.pixels import BAD_PLANES, extract_pixels
+from lsst.dax.image.psfs import PsfNormalization
 
 SIGMA = 1.7
 PSF = GaussianPointSpreadFunction(SIGMA, bounds=BOX, stamp_size=25)
@@ -120,7 +123,7 @@ def test_positions_off_the_image_have_rows_and_reasons() -> None:
         ("EDGE",),
         ("NO_COVERAGE", "CENTER_OFF_IMAGE"),
         ("BAD_POSITION",),
-        ("BAD_POSITION",),  # behind the tangent plane
+        ("NO_COVERAGE", "CENTER_OFF_IMAGE"),  # behind the tangent plane
     ]
     assert np.isnan(found["flux"]).tolist() == [False, False, False, True, True, True]
     assert np.isnan(found["ap_6_0_flux"]).tolist() == [False, True, True, True, True, True]
@@ -130,6 +133,92 @@ def test_positions_off_the_image_have_rows_and_reasons() -> None:
     undefined = measure(image, sky[:1], psf=narrow, options=PLAIN)
     assert flag_names(undefined["flags"][0]) == ("NO_PSF",)
     assert np.isnan(undefined["flux"][0])
+
+
+def test_far_off_an_image_there_is_no_coverage_but_a_position() -> None:
+    image, positions, *_ = make_scene()
+    off = [positions[0].directional_offset_by(70 * u.deg, angle) for angle in (0.5, 2.0, 30.0, 120.0) * u.deg]
+    found = measure(image, SkyCoord([*off, SkyCoord(np.nan, 0.0, unit=u.deg)]), psf=PSF, options=PLAIN)
+    lost = ("NO_COVERAGE", "CENTER_OFF_IMAGE")
+    assert [flag_names(word) for word in found["flags"]] == [lost] * 4 + [("BAD_POSITION",)]
+
+
+def test_nothing_masked_is_a_fraction_of_zero() -> None:
+    image, positions, *_ = make_scene()
+    fraction = measure(image, positions, psf=PSF, options=PLAIN)["masked_fraction"]
+    assert fraction.min() == 0.0
+    assert fraction.max() < 1e-12
+
+
+def test_aperture_corrections_may_be_given() -> None:
+    image, positions, *_ = make_scene()
+    field = ChebyshevField(image.bbox, np.array([[1.25]]))
+    given = {"base_PsfFlux_instFlux": field}
+    bare = measure(image, positions, psf=PSF, options=PLAIN)
+    found = measure(image, positions, psf=PSF, aperture_corrections=given)
+    assert_allclose(found["flux"], 1.25 * bare["flux"], rtol=1e-12)
+    assert_allclose(found["aperture_correction"], 1.25)
+    assert not found["flags"].any()
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("weights", Weights.FLAT),
+        ("background", Background.ANNULUS),
+        ("aperture_rule", ApertureRule.EXACT),
+        ("normalization", PsfNormalization.STAMP),
+    ],
+)
+def test_choices_may_be_given_by_their_values(name: str, value: enum.Enum) -> None:
+    assert ForcedOptions(**{name: value.value}) == ForcedOptions(**{name: value})
+    with pytest.raises(RequestError, match=rf"The option {name} is one of .*, not 'nonsense'"):
+        ForcedOptions(**{name: "nonsense"})
+
+
+def test_options_given_by_value_measure_the_same() -> None:
+    image, positions, *_ = make_scene(pedestal=7.0)
+    texts = {"weights": "none", "background": "annulus", "aperture_rule": "sinc"}
+    kinds = {
+        "weights": Weights.NONE,
+        "background": Background.ANNULUS,
+        "aperture_rule": ApertureRule.SINC,
+    }
+    by_text, by_kind = (
+        measure(image, positions, psf=PSF, options=dataclasses.replace(PLAIN, radii=[3.0], **some))
+        for some in (texts, kinds)
+    )
+    for name in by_kind.colnames:
+        assert_array_equal(by_text[name], by_kind[name], err_msg=name)
+    assert_allclose(by_text["background"].value, 7.0, atol=1.0)
+
+
+def test_radii_may_be_quantities_of_pixels() -> None:
+    assert ForcedOptions(radii=[3, 4.5] * u.pix).radii == (3.0, 4.5)
+    assert ForcedOptions(radii=[3 * u.pix, 4.5 * u.pix]) == ForcedOptions(radii=(3.0, 4.5))
+    assert ForcedOptions(radii=np.array([3.0])).radii == (3.0,)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"radii": [1.0] * u.arcsec}, "numbers of pixels; got .*arcsec"),
+        ({"radii": 3.0}, "list of numbers of pixels; got 3.0"),
+        ({"radii": [3.0, -1.0]}, "positive numbers of pixels; got"),
+        ({"radii": [np.nan]}, "positive numbers of pixels; got"),
+        ({"radii": [3, 3.0]}, "columns of its own"),
+        ({"stamp_size": 24}, "odd number of rows and columns; got 24"),
+        ({"stamp_size": -1}, "odd number of rows and columns; got -1"),
+        ({"stamp_size": 25.0}, "odd number of rows and columns; got 25.0"),
+        ({"annulus": (5.0, 3.0)}, "got 5.0 and 3.0"),
+        ({"footprint_scaling": np.nan}, "must be positive; got nan"),
+        ({"match_radius": 1.0 * u.pix}, "an angle of zero or more; got 1.0 pix"),
+        ({"bad_planes": "BAD"}, "in a list; got 'BAD'"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_at_once(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(RequestError, match=text):
+        ForcedOptions(**options)
 
 
 def test_no_positions_give_an_empty_table_with_all_columns() -> None:

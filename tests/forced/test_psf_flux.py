@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from tests.support.forced import add_stars, fit_psf_slowly, make_gaussian_stamps, make_pixels
 
+from lsst.dax.image.errors import RequestError
 from lsst.dax.image.flags import FLAGS, flag_names
 from lsst.dax.image.forced import Background, Weights, fit_psf_flux, measure_local_background
 
@@ -27,6 +28,23 @@ def make_scene(*, n: int = 40, seed: int = 5, dtype: type = np.float64):
     x[:4] = [1020.0, 1020.5, 1021.0 - 1e-12, 1030.5]  # half pixels, and next to one
     y[:4] = [30.0, 30.5, 31.5, 30.0]
     return image, variance, rng.random(image.shape) < 0.05, make_gaussian_stamps(x, y)
+
+
+def test_choices_may_be_given_by_their_values() -> None:
+    image, variance, _, stamps = make_scene()
+    pixels = make_pixels(image, variance, x0=1000, y0=3)
+    for texts, kinds in (
+        ({"weights": "none"}, {"weights": Weights.NONE}),
+        ({"weights": "flat", "background": "fit"}, {"weights": Weights.FLAT, "background": Background.FIT}),
+    ):
+        one, other = (fit_psf_flux(pixels, stamps, **options) for options in (texts, kinds))
+        assert_array_equal(one.flux, other.flux)
+        assert_array_equal(one.flux_err, other.flux_err)
+    with pytest.raises(RequestError, match=r"The option weights is one of .*, not 'sky'"):
+        fit_psf_flux(pixels, stamps, weights="sky")
+    # It would be taken for none.
+    with pytest.raises(RequestError, match="pass its LocalBackground"):
+        fit_psf_flux(pixels, stamps, background=Background.ANNULUS)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -36,7 +36,7 @@ _DEFINITIONS = (
     FlagDefinition(0, "BAD_POSITION", "The position is not finite or not on the sky."),
     FlagDefinition(1, "NO_COVERAGE", "The image has no pixel of the target's box."),
     FlagDefinition(2, "EDGE", "Part of the target's box lies off the image."),
-    FlagDefinition(3, "READ_FAILED", "The pixels could not be read; the message says why."),
+    FlagDefinition(3, "READ_FAILED", "The pixels could not be read; the table's meta['failures'] says why."),
     FlagDefinition(4, "NO_PSF", "The image has no point spread function at the target."),
     FlagDefinition(5, "NO_PIXELS", "All pixels of the target are left out for their mask planes or values."),
     FlagDefinition(6, "NOT_FINITE", "A pixel of the target, or the noise around it, is not finite."),

@@ -86,17 +86,17 @@ def place_targets(setup: Setup, values: Columns, targets: Targets) -> NDArray[np
     """
     x, y = setup.locate(targets)
     values["x"], values["y"] = x, y
-    is_placed = np.isfinite(x) & np.isfinite(y)
     is_near = setup.is_near(x, y)
     flags = values["flags"]
-    flags[~is_placed] |= FLAGS["BAD_POSITION"].value
-    flags[is_placed & ~is_near] |= FLAGS["NO_COVERAGE"].value
+    # Far off an image its projection has no pixels for a position of the sky.
+    flags[~targets.is_known] |= FLAGS["BAD_POSITION"].value
+    flags[targets.is_known & ~is_near] |= FLAGS["NO_COVERAGE"].value
     is_inside = np.zeros(x.shape, dtype=np.bool_)
     if is_near.any():
         components = setup.components
         bounds = components.bbox if components.bounds is None else components.bounds
         is_inside[is_near] = bounds.contains(x=x[is_near], y=y[is_near])
-    flags[is_placed & ~is_inside] |= FLAGS["CENTER_OFF_IMAGE"].value
+    flags[targets.is_known & ~is_inside] |= FLAGS["CENTER_OFF_IMAGE"].value
     return is_near
 
 

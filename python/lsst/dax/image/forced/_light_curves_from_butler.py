@@ -24,6 +24,7 @@ from ..errors import RequestError, RequestTooLargeError
 from ..repository import ButlerLike, SharedButler, map_in_order
 from ._columns import Columns
 from ._image_from_butler import Asked, ImageFluxes, MeasureRequest, measure_dataset, plan_dataset
+from ._positions import as_positions
 from ._search_from_butler import ImageSearch, ask_all, find_images
 from .light_curve_store import LightCurveStore, join_columns
 from .options import ForcedOptions
@@ -266,6 +267,8 @@ def plan_light_curves(
         Raised as by `fetch_light_curves`.
     """
     images = ImageSearch() if images is None else images
+    positions = as_positions(positions)
+    neighbours = None if neighbours is None else as_positions(neighbours)
     request = MeasureRequest(ForcedOptions() if options is None else options, neighbours, epoch)
     digest = {
         "options": repr(request.options),
@@ -311,8 +314,9 @@ def fetch_light_curves(
     images
         Which images.  A search (by default for all visit images) finds those
         that positions lie on, and asks each for the positions in the region
-        that the repository records for it.  Images that are named are asked
-        for all positions.
+        that the repository records for it, and for those that are not on the
+        sky, which have the flag BAD_POSITION.  Images that are named are
+        asked for all positions.
     options
         How fluxes are measured; the observatory's estimator if `None`.
     neighbours
@@ -340,7 +344,8 @@ def fetch_light_curves(
     DatasetNotFoundError
         Raised if the repository has no such dataset type or collection.
     RequestError
-        Raised if positions, options or the query are wrong.
+        Raised if positions, options or the query are wrong, or a position is
+        not on the sky and no image was found.
     UnsupportedProductError
         Raised if a dataset is not a masked image with a sky projection.
     OutputError

@@ -22,7 +22,8 @@ from lsst.sphgeom import Angle, Circle, Region, UnionRegion, UnitVector3d
 from ..errors import RequestError
 from ..repository import ButlerLike, fetch_time, find_datasets
 from ._image_from_butler import Asked
-from .targets import Targets, find_targets, read_column, read_ids
+from ._positions import as_positions, find_lost, read_epochs, read_ids, read_mjd, read_motions
+from .targets import Targets, find_targets
 
 type Floats = NDArray[np.float64]
 
@@ -84,14 +85,15 @@ def find_images(
     found
         Images by dataset type and time, each with the positions that lie in
         the region on the sky that the repository records for it, at the time
-        that it records.
+        that it records, and with all positions that are not on the sky.
 
     Raises
     ------
     DatasetNotFoundError
         Raised if the repository has no such dataset type or collection.
     RequestError
-        Raised if positions or the query are wrong.
+        Raised if positions or the query are wrong, or no image was found and
+        a position is not on the sky.
 
     Notes
     -----
@@ -99,20 +101,27 @@ def find_images(
     motion of stars within the time range, at most 60 years from their epoch;
     what the circles hold besides is left out afterwards.
     """
+    positions = as_positions(positions)
     moves = has_motion(positions)
     if moves and not isinstance(positions, SkyCoord):
         # What is wrong with the columns shows before anything is searched for.
         find_targets(positions[:0], epoch=epoch, time=_ANY_TIME)
     fixed = None if moves else find_targets(positions)
+    is_lost = find_lost(positions)
     regions = list(_make_regions(positions, search, epoch))
     found = []
     for name in search.dataset_types:
         for ref in _query(butler, name, search, regions):
             time = fetch_time(butler, ref) if moves else None
             targets = find_targets(positions, epoch=epoch, time=time) if fixed is None else fixed
-            rows = np.flatnonzero(_lies_in(targets, ref.dataId.region))
-            if rows.size:
-                found.append((ref, select(positions, targets, rows)))
+            is_inside = _lies_in(targets, ref.dataId.region) & ~is_lost
+            if is_inside.any():
+                found.append((ref, select(positions, targets, np.flatnonzero(is_inside | is_lost))))
+    if is_lost.any() and not found:
+        raise RequestError(
+            f"{is_lost.sum()} of {is_lost.size} positions are not on the sky, "
+            "and no image was found to show them."
+        )
     return found
 
 
@@ -228,9 +237,7 @@ def _in_order(table: Table) -> Table:
     if "time" not in table.colnames:
         return table
     ids = read_ids(table) if "id" in table.colnames else np.zeros(len(table), dtype=np.int64)
-    time = table["time"]
-    mjd = time.tai.mjd if isinstance(time, Time) else read_column(table, "time", u.day)
-    return table[np.lexsort((mjd, ids))]
+    return table[np.lexsort((read_mjd(table), ids))]
 
 
 def _find_motion(positions: SkyCoord | Table, search: ImageSearch, epoch: Time | None) -> float:
@@ -244,10 +251,10 @@ def _find_motion(positions: SkyCoord | Table, search: ImageSearch, epoch: Time |
         epochs = None if epoch is None else np.atleast_1d(epoch.tdb.jyear)
     else:
         speeds = np.zeros(1)
-        if {"pmra", "pmdec"} <= set(positions.colnames):
-            motions = (read_column(positions, name, u.mas / u.yr, default=0.0) for name in ("pmra", "pmdec"))
+        motions = read_motions(positions)
+        if motions is not None:
             speeds = (np.hypot(*motions) * (u.mas / u.yr)).to_value(u.rad / u.yr)
-        epochs = read_column(positions, "ref_epoch", u.yr) if "ref_epoch" in positions.colnames else None
+        epochs = read_epochs(positions)
         if epochs is None and epoch is not None:
             epochs = np.atleast_1d(epoch.tdb.jyear)
     fastest = float(np.nanmax(speeds, initial=0.0))

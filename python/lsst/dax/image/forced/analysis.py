@@ -13,6 +13,7 @@ from astropy.table import QTable
 from astropy.time import Time
 from numpy.typing import NDArray
 
+from ..choices import as_choice
 from ..errors import RequestError
 from ..flags import FLAGS
 from .schema import FAILED
@@ -115,7 +116,7 @@ def stack_fluxes(
     Raises
     ------
     RequestError
-        Raised if the window is not a positive time, if ``usable`` has another
+        Raised if ``by`` is no choice and no positive time, if ``usable`` has another
         length than the table, or if the clipping is not positive.
 
     Notes
@@ -154,11 +155,17 @@ _DTYPES: dict[str, type | str] = {
 def _find_groups(table: QTable, by: StackBy | u.Quantity) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of each group, in the order of targets, bands and times."""
     mjd = table["mjd"].to_value(u.d)
-    if isinstance(by, StackBy):
+    if isinstance(by, StackBy | str):
+        by = as_choice(by, StackBy, "by")
         places = np.zeros(len(table)) if by is StackBy.ALL else np.floor(mjd - _NIGHT_BEGINS)
     else:
-        window = u.Quantity(by)
-        if not (window.isscalar and window.unit.is_equivalent(u.d) and window > 0.0 * u.d):
+        window = by
+        if not (
+            isinstance(window, u.Quantity)
+            and window.isscalar
+            and window.unit.is_equivalent(u.d)
+            and window > 0.0 * u.d
+        ):
             raise RequestError(f"A window is a positive length of time, not {by}.")
         places = np.floor(mjd / window.to_value(u.d))
     bands = np.asarray(table["band"])

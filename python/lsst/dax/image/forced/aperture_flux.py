@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import j1
 
 from .._kernels import flux_aperture_nb as nb
+from ..choices import as_choice
 from ..errors import RequestError
 from ..flags import FLAGS
 from .pixels import Pixels
@@ -106,13 +107,14 @@ def measure_apertures(
     Raises
     ------
     RequestError
-        Raised if a radius is not positive and finite.
+        Raised if a radius is not positive and finite, or the rule is no choice.
 
     Notes
     -----
     The error is the root of the sum of the squared weights times the
     variances.  Sinc coefficients: Bickerton and Lupton, 2013, MNRAS 431, 1275.
     """
+    rule = as_choice(rule, ApertureRule, "rule")
     asked = np.asarray(radii, dtype=np.float64)
     if asked.ndim != 1 or not (np.isfinite(asked) & (asked > 0)).all():
         raise RequestError(f"Radii must be a list of positive numbers of pixels; got {radii}.")

@@ -61,6 +61,7 @@ def take_components(
     *,
     psf: PointSpreadFunction | PsfTables | PsfEvaluator | None = None,
     photometric_scaling: u.Quantity | BaseField | None = None,
+    aperture_corrections: Mapping[str, Any] | None = None,
     time: Time | None = None,
 ) -> ImageComponents:
     """Take what is known of an image out of it.
@@ -74,6 +75,8 @@ def take_components(
         if `None`.
     photometric_scaling
         Flux of one unit of the image; its own if `None`.
+    aperture_corrections
+        Fields of factors by the kind of flux; its own if `None`.
     time
         Time of the image; the middle of its exposure if `None`.
 
@@ -85,15 +88,19 @@ def take_components(
     Raises
     ------
     UnsupportedProductError
-        Raised if the image has no sky projection.
+        Raised if it is no masked image or has no sky projection.
     MissingPsfError
         Raised if there is no point spread function.
     """
+    if not isinstance(image, MaskedImage):
+        raise UnsupportedProductError(f"Fluxes need a masked image; got a {type(image).__name__}.")
     if image.sky_projection is None:
         raise UnsupportedProductError(f"A {type(image).__name__} without a sky projection has no positions.")
     info = getattr(image, "obs_info", None)
     if photometric_scaling is None:
         photometric_scaling = getattr(image, "photometric_scaling", None)
+    if aperture_corrections is None:
+        aperture_corrections = getattr(image, "aperture_corrections", {})
     return ImageComponents(
         bbox=image.bbox,
         sky_projection=image.sky_projection,
@@ -101,7 +108,7 @@ def take_components(
         unit=image.unit,
         bounds=getattr(image, "bounds", None),
         photometric_scaling=photometric_scaling,
-        aperture_corrections=getattr(image, "aperture_corrections", {}),
+        aperture_corrections=aperture_corrections,
         visit=getattr(info, "visit_id", None),
         detector=getattr(info, "detector_num", None),
         band=getattr(image, "band", None),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = ("measure",)
 
+from collections.abc import Mapping
+from typing import Any
+
 import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
@@ -31,6 +34,7 @@ def measure(
     neighbours: SkyCoord | Table | None = None,
     psf: PointSpreadFunction | PsfTables | PsfEvaluator | None = None,
     photometric_scaling: u.Quantity | BaseField | None = None,
+    aperture_corrections: Mapping[str, Any] | None = None,
     epoch: Time | None = None,
     time: Time | None = None,
 ) -> QTable:
@@ -57,6 +61,9 @@ def measure(
     photometric_scaling
         Flux of one unit of the image, where it is in no unit of flux and has
         no scaling of its own.
+    aperture_corrections
+        Fields of factors by the kind of flux, such as those of the coadd
+        that the image is a part of; those of the image if `None`.
     epoch
         Time at which the positions hold; see `find_targets`.
     time
@@ -76,7 +83,7 @@ def measure(
     RequestError
         Raised if positions or options are wrong.
     UnsupportedProductError
-        Raised if the image has no sky projection.
+        Raised if it is no masked image or has no sky projection.
     MissingPsfError
         Raised if there is no point spread function.
     InconsistentUnitsError
@@ -89,7 +96,13 @@ def measure(
     all of them.
     """
     options = ForcedOptions() if options is None else options
-    components = take_components(image, psf=psf, photometric_scaling=photometric_scaling, time=time)
+    components = take_components(
+        image,
+        psf=psf,
+        photometric_scaling=photometric_scaling,
+        aperture_corrections=aperture_corrections,
+        time=time,
+    )
     setup = Setup(components, options)
     targets = find_targets(positions, epoch=epoch, time=components.time)
     values = start_columns(setup, targets, has_joint=neighbours is not None)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels import flux_psf_nb as nb
+from ..choices import as_choice
+from ..errors import RequestError
 from ..flags import FLAGS
 from ..psfs import PsfStamps
 from .background import LocalBackground
@@ -110,6 +112,12 @@ def fit_psf_flux(
     fluxes
         One per picture.  A source without a flux has a flag and NaN.
 
+    Raises
+    ------
+    RequestError
+        Raised if an option is no choice, or the background is
+        `Background.ANNULUS`: `measure_local_background` measures it.
+
     Notes
     -----
     With the model :math:`m` over the pixels that are on the image and not
@@ -118,6 +126,11 @@ def fit_psf_flux(
     the observatory's ``base_PsfFlux``, which uses all pixels of the stamp;
     a stamp that the image's edge cuts is fitted on the rest and flagged.
     """
+    weights = as_choice(weights, Weights, "weights")
+    if not isinstance(background, LocalBackground):
+        background = as_choice(background, Background, "background")
+    if background is Background.ANNULUS:
+        raise RequestError("The background of an annulus is measured before; pass its LocalBackground.")
     fits_constant = background is Background.FIT
     sums = np.zeros((len(stamps), nb.N_SUMS))
     rim = np.empty(len(stamps))
@@ -136,7 +149,7 @@ def fit_psf_flux(
             solved = _solve_flux(sums, rim, measured)
         chi2 = _sum_residuals(sums, solved.flux, solved.background)
         area = sums[:, nb.SUM_M] ** 2 / sums[:, nb.SUM_MM]
-        masked = 1.0 - sums[:, nb.SUM_M] / stamps.sums
+        masked = np.maximum(0.0, 1.0 - sums[:, nb.SUM_M] / stamps.sums)  # no rounding below zero
     flux_err = solved.flux_err if weights is Weights.NONE else solved.flux_err_sky
     flags = _find_flags(pixels, stamps, sums, solved.flux, flux_err)
     if isinstance(background, LocalBackground):

@@ -5,18 +5,18 @@ from __future__ import annotations
 __all__ = ("SkyShapes", "Targets", "find_targets")
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord, get_body_barycentric
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Table
 from astropy.time import Time
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, make_interp_spline
 
 from ..errors import RequestError
 from ..geometry import propagate_positions
+from ._positions import as_positions, read_column, read_epochs, read_ids, read_mjd, read_motions
 
 type Floats = NDArray[np.float64]
 
@@ -83,7 +83,9 @@ def find_targets(
         table of fixed or moving stars has the columns ``ra`` and ``dec``
         (ICRS; degrees if they have no unit), and optionally ``id`` (integers,
         unique), ``pmra`` (with the factor cos dec) and ``pmdec`` (mas/yr),
-        ``parallax`` (mas) and ``ref_epoch`` (Julian years).  Galaxies have in
+        ``parallax`` (mas) and ``ref_epoch`` (`~astropy.time.Time`, or Julian
+        years); ``pm_ra_cosdec``, ``pm_dec`` and ``epoch`` are the same.
+        Galaxies have in
         the joint fit the shape of the columns ``half_light_radius`` (arcsec;
         missing for point sources), ``sersic_index`` (1), ``axis_ratio`` (1)
         and ``position_angle`` (0; degrees from north through east), with
@@ -106,17 +108,20 @@ def find_targets(
     Raises
     ------
     RequestError
-        Raised if columns are missing or wrong, numbers are not unique, or
-        there is motion but a time is missing.
+        Raised if the positions are of another kind, columns are missing or
+        wrong, numbers are not unique, or there is motion but a time is
+        missing.
 
     Notes
     -----
-    Missing motions and parallaxes count as zero.  The parallax is that seen
+    Missing motions and parallaxes count as zero, a whole column too; where
+    all are zero no time is needed.  The parallax is that seen
     from the Earth's centre.  Positions are moved once, from their epoch
     straight to the time.
     """
+    positions = as_positions(positions)
     if isinstance(positions, SkyCoord):
-        moved = propagate_positions(_flatten(positions), epoch=epoch, time=time)
+        moved = propagate_positions(positions.reshape(-1), epoch=epoch, time=time)
         return Targets(np.arange(moved.size), moved.ra.deg, moved.dec.deg)
     if missing := {"ra", "dec"} - set(positions.colnames):
         raise RequestError(
@@ -130,40 +135,6 @@ def find_targets(
         raise RequestError(f"Each id may occur once; {unique[counts > 1][:5].tolist()} occur more often.")
     moved = _move_table(positions, ids, epoch=epoch, time=time)
     return replace(moved, shapes=_read_shapes(positions))
-
-
-def _flatten(positions: SkyCoord) -> SkyCoord:
-    """Return one position or a list of them as a list."""
-    if positions.ndim > 1:
-        raise RequestError(f"Positions must be one-dimensional; got shape {positions.shape}.")
-    return positions.reshape(-1)
-
-
-def read_ids(table: Table) -> NDArray[np.int64]:
-    """Return the numbers of a table's rows."""
-    if "id" not in table.colnames:
-        return np.arange(len(table))
-    ids = np.asarray(table["id"])
-    if len(table) and ids.dtype.kind not in "iu":
-        raise RequestError(f"Column id must hold integers; got {ids.dtype}.")
-    return ids.astype(np.int64)
-
-
-def read_column(table: Table, name: str, unit: u.UnitBase, *, default: float = np.nan) -> Floats:
-    """Return a column as floats of a unit, with a value for missing entries."""
-    column: Any = table[name]
-    try:
-        values = u.Quantity(
-            np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
-            if isinstance(column, Column | MaskedColumn)
-            else column,
-            getattr(column, "unit", None) or unit,
-        ).to_value(unit)
-    except (u.UnitConversionError, TypeError, ValueError) as error:
-        raise RequestError(f"Column {name} must be numbers in {unit}: {error}") from error
-    floats = np.array(np.ma.filled(np.ma.asarray(values), np.nan), dtype=np.float64)
-    floats[~np.isfinite(floats)] = default
-    return floats
 
 
 def _read_shapes(table: Table) -> SkyShapes | None:
@@ -190,20 +161,21 @@ def _move_table(table: Table, ids: NDArray[np.int64], *, epoch: Time | None, tim
     ra, dec = read_column(table, "ra", u.deg), read_column(table, "dec", u.deg)
     is_known = np.isfinite(ra) & (np.abs(dec) <= 90.0)
     ra[~is_known] = dec[~is_known] = np.nan
-    moves = {"pmra", "pmdec"} <= set(table.colnames)
+    motions = read_motions(table)
     has_parallax = "parallax" in table.colnames
-    if not (moves or has_parallax):
+    if motions is None and not has_parallax:
         return Targets(ids, ra % 360.0, dec)
-    if "ref_epoch" in table.colnames:
-        years = read_column(table, "ref_epoch", u.yr)[is_known]
-        if np.isnan(years).any():
-            raise RequestError(f"Column ref_epoch has no value for {np.isnan(years).sum()} of the positions.")
-        epoch = Time(years, format="jyear", scale="tdb")
-    motions = {}
-    if moves:
-        pmra, pmdec = (read_column(table, name, u.mas / u.yr, default=0.0) for name in ("pmra", "pmdec"))
-        motions = {"pm_ra_cosdec": pmra[is_known] * u.mas / u.yr, "pm_dec": pmdec[is_known] * u.mas / u.yr}
-    start = SkyCoord(ra[is_known], dec[is_known], unit=u.deg, frame="icrs", **motions)
+    years = read_epochs(table)
+    if years is not None:
+        missing = np.isnan(years[is_known]).sum()
+        if missing:
+            raise RequestError(f"Column ref_epoch has no value for {missing} of the positions.")
+        epoch = Time(years[is_known], format="jyear", scale="tdb")
+    speeds = {}
+    if motions is not None:
+        pmra, pmdec = (motion[is_known] * u.mas / u.yr for motion in motions)
+        speeds = {"pm_ra_cosdec": pmra, "pm_dec": pmdec}
+    start = SkyCoord(ra[is_known], dec[is_known], unit=u.deg, frame="icrs", **speeds)
     moved = propagate_positions(start, epoch=epoch, time=time)
     if has_parallax:
         parallax = read_column(table, "parallax", u.mas, default=0.0)[is_known]
@@ -232,8 +204,7 @@ def _interpolate_ephemeris(table: Table, time: Time | None) -> Targets:
     """Return where moving objects are at a time."""
     if time is None:
         raise RequestError("The positions are an ephemeris, but the time of the image is not known.")
-    column = table["time"]
-    mjd = column.tai.mjd if isinstance(column, Time) else read_column(table, "time", u.day)
+    mjd = read_mjd(table)
     ids = read_ids(table) if "id" in table.colnames else np.zeros(len(table), dtype=np.int64)
     ra, dec = read_column(table, "ra", u.deg), read_column(table, "dec", u.deg)
     names = np.unique(ids)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
@@ -31,7 +32,7 @@ from lsst.daf.butler import DatasetNotFoundError as ButlerDatasetNotFoundError
 from lsst.daf.butler.registry import NoDefaultCollectionError
 from lsst.sphgeom import Region
 
-from ..errors import DatasetNotFoundError, MissingCalibrationError, RequestError
+from ..errors import DatasetNotFoundError, InvalidRegionError, MissingCalibrationError, RequestError
 from ..geometry import SkyStencil, StencilLike, as_stencil
 from .protocol import FindsDatasets
 
@@ -90,8 +91,10 @@ def find_datasets(
     DatasetNotFoundError
         Raised if the repository has no such dataset type or collection.
     RequestError
-        Raised if the query cannot be made for this dataset type, or the
-        Butler does not understand it.
+        Raised if the query cannot be made for this dataset type, the region
+        is a list of positions, or the Butler does not understand the query.
+    InvalidRegionError
+        Raised if the region is not finite or no shape on the sky.
     """
     parent_name, component = DatasetType.splitDatasetTypeName(dataset_type)
     with _translated_errors(f"Query for {dataset_type!r}"):
@@ -345,7 +348,19 @@ def _region_element(dataset_type: DatasetType) -> str:
 
 def _to_region(shape: SkyRegion) -> SkyCoord | Region:
     """Return a shape as the Butler takes it."""
-    if isinstance(shape, SkyCoord | Region):
+    if isinstance(shape, SkyCoord):
+        if not shape.isscalar:
+            raise RequestError(f"A region is one position, not {shape.size}; ask for each, or for a shape.")
+        icrs = shape.icrs
+        if not (np.isfinite(icrs.ra.deg) and np.isfinite(icrs.dec.deg)):
+            raise InvalidRegionError(
+                f"A position must be on the sky; got RA {icrs.ra.deg} deg, Dec {icrs.dec.deg} deg."
+            )
+        return shape
+    if isinstance(shape, Region):
+        circle = shape.getBoundingCircle()
+        if not np.isfinite([*circle.getCenter(), circle.getOpeningAngle().asDegrees()]).all():
+            raise InvalidRegionError(f"A region must be finite and on the sky; got {shape}.")
         return shape
     stencil = as_stencil(shape)
     if not isinstance(stencil, SkyStencil):
