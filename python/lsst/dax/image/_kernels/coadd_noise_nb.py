@@ -122,12 +122,14 @@ def correlate_stretched_weights(
 
     Parameters
     ----------
-    matrix, phases, shares
+    matrix
         As for `correlate_weights`, of one cell.
     to_kernel
         Map from source offsets to kernel coordinates, shape ``(2, 2)``.
     reach
         Reach of the kernel in source x and y, in pixels, shape ``(2,)``.
+    phases, shares
+        As for `correlate_weights`, of one cell.
     profile, places, half_width
         The kernel's profile, its values per pixel and its half-width.
     out_products
