@@ -152,6 +152,18 @@ def test_beyond_the_largest_sinc_radius_the_overlap_is_exact() -> None:
 
 
 @pytest.mark.parametrize("rule", list(ApertureRule))
+def test_a_rule_may_be_given_by_its_value(rule: ApertureRule) -> None:
+    image, variance, x, y = make_scene(5)
+    pixels = make_pixels(image, variance)
+    by_text, by_kind = (
+        measure_apertures(pixels, x=x, y=y, radii=[3.0], rule=some) for some in (rule.value, rule)
+    )
+    assert_array_equal(by_text.flux, by_kind.flux)
+    with pytest.raises(RequestError, match=r"The option rule is one of .*, not 'round'"):
+        measure_apertures(pixels, x=x, y=y, radii=[3.0], rule="round")
+
+
+@pytest.mark.parametrize("rule", list(ApertureRule))
 def test_circle_off_the_image_has_no_flux(rule: ApertureRule) -> None:
     # Pixels reach half a pixel beyond their centres.
     x = np.array([2.5, 2.499, 116.5, 116.501, -50.0, 1e300, np.nan, 60.0])

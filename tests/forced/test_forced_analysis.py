@@ -81,6 +81,16 @@ def test_windows_begin_at_multiples_of_their_length() -> None:
     assert_array_equal(stacked["n_epochs"], [2, 1])  # 60004.0 = 7 * 8572
     with pytest.raises(RequestError, match=r"positive length of time, not 3\.0 m"):
         stack_fluxes(make_table([1.0], 1.0), 3 * u.m)
+    with pytest.raises(RequestError, match=r"positive length of time, not 7"):
+        stack_fluxes(make_table([1.0], 1.0), 7)
+
+
+def test_groups_may_be_named_by_their_values() -> None:
+    table = make_table([1.0, 3.0, 10.0], 1.0, mjd=[60004.0, 60010.9, 60011.1])
+    for by in StackBy:
+        assert_array_equal(stack_fluxes(table, by.value)["n_epochs"], stack_fluxes(table, by)["n_epochs"])
+    with pytest.raises(RequestError, match=r"The option by is one of .*, not 'week'"):
+        stack_fluxes(table, "week")
 
 
 def test_epochs_that_failed_are_left_out_and_a_group_of_none_is_nan() -> None:

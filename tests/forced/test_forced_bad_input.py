@@ -21,7 +21,12 @@ from numpy.testing import assert_array_equal
 from tests.support import forced_million
 from tests.support.forced import BOX, make_star_image
 
-from lsst.dax.image.errors import InconsistentUnitsError, MissingPsfError, RequestError
+from lsst.dax.image.errors import (
+    InconsistentUnitsError,
+    MissingPsfError,
+    RequestError,
+    UnsupportedProductError,
+)
 from lsst.dax.image.flags import FLAGS, flag_names
 from lsst.dax.image.forced import ForcedOptions, measure
 
@@ -124,6 +129,14 @@ def test_angles_in_other_units_are_converted() -> None:
         measure(IMAGE, positions, psf=PSF, options=PLAIN) for positions in (table, MIDDLE.reshape(1))
     )
     np.testing.assert_allclose(found["flux"].value, plain["flux"].value, rtol=1e-6)
+
+
+def test_what_is_no_image_or_no_positions_is_refused() -> None:
+    with pytest.raises(UnsupportedProductError, match="need a masked image; got a ndarray"):
+        measure(IMAGE.image.array, MIDDLE, psf=PSF)
+    for positions in ((150.0, 2.0), None):
+        with pytest.raises(RequestError, match=r"got a (tuple|NoneType)"):
+            measure(IMAGE, positions, psf=PSF)
 
 
 def test_units_that_are_no_fluxes_are_refused() -> None:

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import astropy.units as u
+import boto3
 import numpy as np
 import pytest
 from astropy.table import QTable
 from lsst.daf.butler import Butler
+from moto import mock_aws
 from numpy.testing import assert_array_equal
 from tests.support.light_curves import assert_same_table
 
@@ -192,6 +194,31 @@ def test_files_give_the_table_back(
     write_light_curves(table[:2], path, overwrite=True)
     assert len(read_light_curves(path)) == 2
     assert [file.name for file in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["fluxes.parquet", "fluxes.ecsv"])
+def test_tables_go_to_stores_of_objects(name: str, mini_butler: Butler, mini_survey: MiniSurvey) -> None:
+    table = fetch_light_curves(mini_butler, mini_survey.find_target("star"))
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="fluxes")
+        uri = write_light_curves(table, f"s3://fluxes/folder/{name}")
+        assert uri.geturl() == f"s3://fluxes/folder/{name}"
+        assert_same_table(read_light_curves(uri), table)
+        with pytest.raises(OutputError, match=f"{name} cannot be written: FileExistsError"):
+            write_light_curves(table[:1], uri)
+        assert len(read_light_curves(uri)) == len(table)
+        write_light_curves(table[:1], uri, overwrite=True)
+        assert len(read_light_curves(uri)) == 1
+        found = boto3.client("s3").list_objects_v2(Bucket="fluxes")["Contents"]
+        assert [entry["Key"] for entry in found] == [f"folder/{name}"]
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what clients of a mocked S3 ask for."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 def test_bad_names_and_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

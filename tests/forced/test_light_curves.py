@@ -223,13 +223,59 @@ def test_images_found_are_asked_for_what_lies_on_them(mini_butler: Butler, mini_
     assert nothing["flux"].unit == u.nJy
 
 
+def test_rows_of_the_truth_follow_their_star(mini_butler: Butler, mini_survey: MiniSurvey) -> None:
+    moving = mini_survey.truth[mini_survey.truth["kind"] == "proper_motion"][:1]
+    table = fetch_light_curves(mini_butler, moving)
+    by_motion = fetch_light_curves(mini_butler, mini_survey.find_target("proper_motion"))
+    assert_array_equal(table["dataset"], by_motion["dataset"])
+    assert_allclose(table["flux"].value, by_motion["flux"].value, rtol=1e-8)
+    assert set(table["id"]) == set(moving["id"])
+    red = table["flux"][table["band"] == "r"].value
+    assert_allclose(red, find_truth(mini_survey, table[table["band"] == "r"], "proper_motion"), rtol=0.02)
+    assert (moving["pm_ra_cosdec"] != 0).all()
+
+
+def test_positions_off_the_sky_have_rows_on_each_image_found(
+    mini_butler: Butler, mini_survey: MiniSurvey
+) -> None:
+    star = mini_survey.find_target("star")
+    good = fetch_light_curves(mini_butler, SkyCoord([star.ra], [star.dec]))
+    positions = SkyCoord([np.nan, star.ra.deg] * u.deg, [0.0, star.dec.deg] * u.deg)
+    columns = {"id": [0, 1], "ra": [10.0, star.ra.deg], "dec": [-91.0, star.dec.deg]}
+    moving = {"pmra": [1.0, 1.0], "ref_epoch": [2025.0, 2025.0]}
+    for given in (positions, Table(columns), Table(columns | moving)):
+        batch = plan_light_curves(mini_butler, given)
+        table = batch.fetch()
+        assert len(table) == batch.n_pairs == 2 * len(good)
+        lost, found = (table[table["id"] == k] for k in (0, 1))
+        assert_array_equal(lost["dataset"], good["dataset"])
+        assert set(lost["flags"]) == {FLAGS["BAD_POSITION"].value}
+        assert np.isnan(lost["flux"]).all()
+        assert_allclose(found["flux"].value, good["flux"].value, rtol=1e-3)
+    with pytest.raises(RequestError, match="1 of 2 positions are not on the sky, and no image was found"):
+        fetch_light_curves(mini_butler, SkyCoord([np.nan, 10.0] * u.deg, [0.0, -80.0] * u.deg))
+
+
+def test_an_object_of_an_ephemeris_without_a_position_has_rows(
+    mini_butler: Butler, mini_survey: MiniSurvey
+) -> None:
+    star = mini_survey.find_target("star")
+    span = 61000.0 + np.array([-4000.0, 4000.0])
+    rows = {"id": [4, 4, 9, 9], "time": [*span, *span], "ra": [np.nan] * 2 + [star.ra.deg] * 2}
+    table = fetch_light_curves(mini_butler, Table({**rows, "dec": [star.dec.deg] * 4}))
+    assert (table["id"] == 4).sum() == (table["id"] == 9).sum() > 0
+    assert set(table["flags"][table["id"] == 4]) == {FLAGS["BAD_POSITION"].value}
+    assert not table["flags"][table["id"] == 9].any()
+
+
 def test_direct_and_difference_fluxes_share_a_row(mini_butler: Butler, mini_survey: MiniSurvey) -> None:
     search = ImageSearch(dataset_types=["visit_image", "difference_image", "deep_coadd"])
     star = mini_survey.find_target("variable")
-    table = fetch_light_curves(mini_butler, SkyCoord(star.ra, star.dec), images=search)
+    table = fetch_light_curves(mini_butler, star, images=search)  # its motion is zero
     assert "deep_coadd" in table["dataset_type"]
     with pytest.raises(RequestError, match="time of the image is not known"):
-        fetch_light_curves(mini_butler, star, images=search)  # it might move, and a coadd has no time
+        # It moves, and a coadd has no time.
+        fetch_light_curves(mini_butler, mini_survey.find_target("proper_motion"), images=search)
     sdm = to_sdm(table, id_name="diaObjectId")
     assert len(sdm) == len(mini_survey.visits)
     assert not (sdm["psfFlux_flag"] | sdm["psfDiffFlux_flag"]).any()

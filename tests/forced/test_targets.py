@@ -62,6 +62,49 @@ def test_missing_motions_count_as_zero() -> None:
     assert_allclose((targets.ra - [1.0, 2.0, 3.0]) * 3.6e6, [1050.0, 0.0, 0.0], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["pmra", "pmdec"])
+def test_one_motion_alone_moves_a_star(name: str) -> None:
+    both = {"ra": [150.0], "dec": [60.0], "ref_epoch": [2016.0], "pmra": [0.0], "pmdec": [0.0]}
+    both[name] = [800.0]
+    alone = {key: both[key] for key in ("ra", "dec", "ref_epoch", name)}
+    one, two = (find_targets(Table(given), time=TIME) for given in (alone, both))
+    assert_allclose([one.ra, one.dec], [two.ra, two.dec], rtol=1e-15)
+    assert_allclose(separation_mas(one, 150.0, 60.0), 800.0 * 10.5, rtol=1e-6)
+
+
+def test_columns_may_have_the_names_and_types_of_coordinates() -> None:
+    columns = {"ra": [150.0], "dec": [60.0], "pmra": [1000.0], "pmdec": [-500.0], "ref_epoch": [2016.0]}
+    ours = find_targets(Table(columns), time=TIME)
+    names = {"pmra": "pm_ra_cosdec", "pmdec": "pm_dec", "ref_epoch": "epoch"}
+    theirs = Table({names.get(name, name): values for name, values in columns.items()})
+    by_time = QTable(theirs)
+    by_time["epoch"] = EPOCH.tai.reshape(1)
+    kept = by_time.colnames
+    for table in (theirs, by_time):
+        targets = find_targets(table, time=TIME)
+        assert_allclose([targets.ra, targets.dec], [ours.ra, ours.dec], rtol=1e-14)
+    assert by_time.colnames == kept  # what is given stays
+
+
+def test_a_time_that_is_masked_is_no_epoch() -> None:
+    epochs = Time([2016.0, 2016.0], format="jyear", scale="tdb")
+    epochs[1] = np.ma.masked
+    table = QTable({"pmra": [1.0, 1.0] * u.mas / u.yr, **STAR})
+    table["ref_epoch"] = epochs
+    with pytest.raises(RequestError, match="no value for 1 of the positions"):
+        find_targets(table, time=TIME)
+
+
+def test_motions_of_zero_need_no_time() -> None:
+    still = {"pm_ra_cosdec": 0 * u.mas / u.yr, "pm_dec": 0 * u.mas / u.yr}
+    positions = SkyCoord(10 * u.deg, 5 * u.deg, obstime=EPOCH, **still)
+    away = SkyCoord(10 * u.deg, 5 * u.deg, radial_velocity=20 * u.km / u.s)
+    table = Table({"ra": [10.0], "dec": [5.0], "pmra": [0.0], "pmdec": [np.nan], "parallax": [0.0]})
+    for given in (positions, positions.galactic, away, table):
+        targets = find_targets(given)
+        assert_allclose([targets.ra[0], targets.dec[0]], [10.0, 5.0], rtol=1e-12)
+
+
 def test_parallax_is_the_ellipse_of_the_earths_orbit() -> None:
     # Towards the ecliptic pole the star keeps its parallax from its place.
     pole = SkyCoord(0.0, 90.0, unit=u.deg, frame="barycentrictrueecliptic").icrs
@@ -160,6 +203,11 @@ BAD = [
     ),
     (SkyCoord([[1.0]], [[2.0]], unit=u.deg), r"one-dimensional; got shape \(1, 1\)"),
     (Table({"time": [61000.0, 61000.0], **STAR}), "object 0 has several positions at one time"),
+    (Table({"pmra": [1.0] * 2, "pm_ra_cosdec": [1.0] * 2, **STAR}), "pm_ra_cosdec and pmra mean the same"),
+    (Table({"pmRA": [1.0] * 2, "pmDE": [1.0] * 2, **STAR}), r"\['pmRA', 'pmDE'\] are not known"),
+    (Table({"pmra": [1.0] * 2, "epoch": [57388.0] * 2, **STAR}), "57388 is no year"),
+    ((150.0, 2.0), "a table with ra and dec; got a tuple"),
+    (None, "a table with ra and dec; got a NoneType"),
     (QTable({"ra": [1.0] * u.m, "dec": [1.0] * u.deg}), "Column ra must be numbers in deg"),
 ]
 

@@ -14,9 +14,10 @@ from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from lsst.daf.butler import Butler, DatasetRef, Timespan
 from lsst.images import Box
+from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 from tests.support.dp2 import COADD_ID, open_dp2
 
-from lsst.dax.image.errors import DatasetNotFoundError, RequestError
+from lsst.dax.image.errors import DatasetNotFoundError, InvalidRegionError, RequestError
 from lsst.dax.image.geometry import CircleStencil, PolygonStencil
 from lsst.dax.image.repository import find_by_uuid, find_dataset, find_datasets
 from lsst.dax.image.simulation import MiniSurvey
@@ -144,6 +145,23 @@ def test_the_real_repository_is_searched_too(tmp_path: Path) -> None:
             lambda b: find_datasets(b, "visit_image", region=Box.factory[0:1, 0:1]),
             RequestError,
             "not on the sky",
+        ),
+        (
+            lambda b: find_datasets(b, "visit_image", region=SkyCoord([1, 2], [1, 2], unit="deg")),
+            RequestError,
+            "one position, not 2",
+        ),
+        (
+            lambda b: find_datasets(b, "visit_image", region=SkyCoord(float("nan"), 1, unit="deg")),
+            InvalidRegionError,
+            "on the sky; got RA nan deg",
+        ),
+        (
+            lambda b: find_datasets(
+                b, "visit_image", region=Circle(UnitVector3d(LonLat.fromDegrees(float("nan"), 1)), Angle(0.1))
+            ),
+            InvalidRegionError,
+            "finite and on the sky",
         ),
         (lambda b: find_datasets(b, "visit_image.flavour"), RequestError, "no component 'flavour'"),
         (lambda b: find_dataset(b, "visit_image", {"visit": 1}), RequestError, "detector"),
