@@ -53,6 +53,7 @@ BUTLER_FILES = {
     "coadds/_tiles_from_butler.py",
     "cutouts/_stamps_from_butler.py",
     "cutouts/factory.py",
+    "mosaics/_refs_from_butler.py",
     "mosaics/_stream_from_butler.py",
     "mosaics/_tiles_from_butler.py",
     "recreation/_components_from_butler.py",

@@ -57,3 +57,11 @@ def test_equal_grids_are_equal():
     grid = TargetGrid.from_center(CENTER, pixel_scale=0.2 * u.arcsec, shape=(10, 10))
     assert grid == TargetGrid(grid.sky_projection, Box.factory[0:10, 0:10])
     assert grid != TargetGrid(grid.sky_projection, Box.factory[0:10, 0:11])
+
+
+@pytest.mark.parametrize("shape", [(10.5, 10), (10,), "ab", (10, np.nan)])
+def test_rows_and_columns_are_whole(shape: object) -> None:
+    center = SkyCoord(150.1, 2.2, unit=u.deg)
+    with pytest.raises(InvalidRegionError, match="two whole numbers of rows and columns, not"):
+        TargetGrid.from_center(center, pixel_scale=0.2 * u.arcsec, shape=shape)
+    assert TargetGrid.from_center(center, pixel_scale=0.2 * u.arcsec, shape=(np.int64(3), 2)).shape == (3, 2)

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from tests.support.mosaics import assert_same_bits as assert_same
 from tests.support.mosaics import combine_slowly, make_grid, make_part, make_whole
 
+from lsst.dax.image.errors import NoCoverageError
 from lsst.dax.image.geometry import TargetGrid
 from lsst.dax.image.mosaics import Combine, MosaicRules, Overlap, VarianceRule, make_mosaic
 from lsst.dax.image.resampling import FluxConvention, resample
@@ -84,10 +85,14 @@ def test_only_usable_variances_weigh() -> None:
     assert (mosaic.masked_image.image.array == 0).all()
     assert not mosaic.masked_image.mask.get("BAD").any()
     assert mosaic.inputs["n_pixels"].tolist() == [25, 0, 0, 0, 0]
-    none = make_mosaic(images[1:], grid, rules=rules)
-    assert np.isnan(none.masked_image.image.array).all()
-    assert none.masked_image.mask.get("BAD").all()
-    assert (none.coverage.array == 0).all()
+    # The first one has half of the pixels only.
+    images[0].image.array[:3] = np.nan
+    none = make_mosaic(images, grid, rules=rules)
+    assert np.isnan(none.masked_image.image.array[:3]).all()
+    assert none.masked_image.mask.get("BAD")[:3].all()
+    assert (none.coverage.array[:3] == 0).all()
+    with pytest.raises(NoCoverageError, match="None of 4 images gives a value to any of the 5 x 5 pixels"):
+        make_mosaic(images[1:], grid, rules=rules)
 
 
 def test_mask_is_the_union_of_what_contributes() -> None:

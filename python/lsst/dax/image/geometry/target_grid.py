@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ("TargetGrid",)
 
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -85,6 +87,8 @@ class TargetGrid:
                 f"A grid needs one centre, a pixel scale of 0 to 90 deg and a rotation; "
                 f"not {center}, {pixel_scale}, {rotation}."
             )
+        if not _is_shape(shape):
+            raise InvalidRegionError(f"A grid has two whole numbers of rows and columns, not {shape}.")
         if min(shape) < 1:
             raise InvalidRegionError(f"A grid needs a positive number of rows and columns, not {shape}.")
         bbox = Box.from_shape(shape)
@@ -97,3 +101,12 @@ class TargetGrid:
         cosine, sine = np.cos(np.radians(turn)), np.sin(np.radians(turn))
         wcs.wcs.cd = scale * np.array([[-cosine, sine], [sine, cosine]])
         return cls(SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix)), bbox)
+
+
+def _is_shape(shape: object) -> bool:
+    """Tell whether a shape is two whole numbers."""
+    return (
+        isinstance(shape, Sequence)
+        and len(shape) == 2
+        and all(isinstance(size, numbers.Integral) for size in shape)
+    )

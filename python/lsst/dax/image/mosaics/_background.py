@@ -33,6 +33,11 @@ of a small overlap."""
 # What the pixels tell less well than this, relative to what they tell best,
 # they do not tell.
 _RANK = 1e-12
+_CLIP = 3.0  # standard deviations
+_CLIPPINGS = 20
+_MAD_TO_SIGMA = 1.4826
+_LEAST_NOISE = 1e-3
+_ROUNDING = 1e-6
 
 
 def sum_block(plan: Plan, block: Box, pixels: Pixels) -> Moments:
@@ -62,7 +67,7 @@ def sum_block(plan: Plan, block: Box, pixels: Pixels) -> Moments:
             found = contribute(plan, frame, region, block, pixels, keep_values=True)
             if found is not None:
                 placed.append((frame.members[0].index, found, _scale(plan, frame)))
-    excluded = plan.form.octets(plan.rules.exclude_planes)
+    excluded = plan.form.octets((*plan.rules.exclude_planes, *plan.rules.background_exclude))
     moments: Moments = {}
     for number, (index, one, scale) in enumerate(placed):
         for other, two, other_scale in placed[number + 1 :]:
@@ -92,26 +97,72 @@ def _sum_pair(
 ) -> NDArray[np.float64]:
     """Sum up the differences of two images, with positions from the middle of the block."""
     sums = np.zeros(12)
-    values = [
-        (planes.image * scale, planes.variance * scale**2)
-        if scale != 1.0
-        else (planes.image, planes.variance)
-        for planes, scale in ((one.pasted.planes, scales[0]), (two.pasted.planes, scales[1]))
-    ]
+    first, second = ((share.pasted.planes, scale) for share, scale in zip((one, two), scales, strict=True))
+    difference = first[0].image.astype(np.float64) * first[1] - second[0].image.astype(np.float64) * second[1]
+    usable = usable & np.isfinite(difference)
+    noise = np.ones(1)
+    if plan.form.has_variance:
+        variance = first[0].variance.astype(np.float64) * first[1] ** 2
+        variance += second[0].variance.astype(np.float64) * second[1] ** 2
+        usable &= np.isfinite(variance) & (variance > 0.0)
+        noise = np.sqrt(variance[usable])
+    if usable.any():
+        starts = (block.x.start - block.x.center, block.y.start - block.y.center)
+        usable = find_typical(difference, usable, noise, starts)
+        sum_differences(difference, usable, *starts, sums[:10])
+        # One weight for all: that of a pixel knows the noise in its value.
+        sums[1:10] /= np.median(noise) ** 2
     grid = plan.grid.bbox
-    sum_differences(
-        values[0][0],
-        values[1][0],
-        values[0][1],
-        values[1][1],
-        usable,
-        int(plan.form.has_variance),
-        block.x.start - block.x.center,
-        block.y.start - block.y.center,
-        sums[:10],
-    )
     sums[10:] = block.x.center - grid.x.center, block.y.center - grid.y.center
     return sums
+
+
+def find_typical(
+    difference: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    noise: NDArray[np.float64],
+    starts: tuple[float, float],
+) -> NDArray[np.bool_]:
+    """Leave out pixels whose differences stand out from a plane through most of them.
+
+    Sources stand out where seeing, brightness or position differ.  The plane
+    is fitted to what is left, beginning with the median, until nothing
+    changes.
+
+    Parameters
+    ----------
+    difference
+        Differences of two images, shape ``(ny, nx)``.
+    usable
+        Pixels that count, shape ``(ny, nx)``.
+    noise
+        Standard deviation of each difference that counts, or one for all.
+    starts
+        Position (x, y) of the first pixel.
+
+    Returns
+    -------
+    typical
+        Pixels that count and do not stand out, shape ``(ny, nx)``.
+    """
+    rows, columns = np.nonzero(usable)
+    values = difference[usable]
+    terms = np.stack([np.ones(len(values)), columns + starts[0], rows + starts[1]])
+    model = np.full(len(values), np.median(values))
+    # Below this there is rounding only.
+    least = _LEAST_NOISE if noise.size > 1 else _ROUNDING * float(np.abs(values).max())
+    keep = np.zeros(len(values), bool)
+    for _ in range(_CLIPPINGS):
+        apart = np.abs(values - model) / noise
+        kept = apart <= _CLIP * max(_MAD_TO_SIGMA * float(np.median(apart)), least)
+        if (kept == keep).all():
+            break
+        keep = kept
+        used = terms[:, keep]
+        model = np.linalg.lstsq(used @ used.T, used @ values[keep], rcond=_RANK)[0] @ terms
+    typical = np.zeros_like(usable)
+    typical[rows[keep], columns[keep]] = True
+    return typical
 
 
 def add_moments(sums: Iterable[Moments]) -> Moments:

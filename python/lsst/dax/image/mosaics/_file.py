@@ -95,6 +95,7 @@ def make_header(rules: MosaicRules, n_inputs: int) -> astropy.io.fits.Header:
     excluded = ",".join(rules.exclude_planes)
     # Of a long value and a comment, FITS would cut the comment off.
     header["MOSEXCL"] = (excluded, "Mask planes that were left out" if len(excluded) < 30 else "")
+    header["MOSBEXCL"] = ",".join(rules.background_exclude)
     header["MOSKERN"] = (rules.kernel.value, "Kernel of images on other pixels")
     header["MOSMASK"] = (rules.mask_rule.value, "Rule of their masks")
     header["MOSMISS"] = (rules.missing_rule.value, "Rule of their missing pixels")

@@ -20,6 +20,7 @@ from ._background import solve_backgrounds
 from ._compute import Tally
 from ._mosaic import MAX_PIXELS, Mosaic, assemble_mosaic, check_size, make_table, with_table_backgrounds
 from ._plan import BLOCK
+from ._refs_from_butler import find_refs, list_refs
 from ._tiles_from_butler import (
     MosaicRequest,
     compute_tile,
@@ -29,16 +30,17 @@ from ._tiles_from_butler import (
     run_jobs,
 )
 from .psf import MosaicPsf, check_has_psf
-from .rules import BackgroundMatch, MosaicRules
+from .rules import BackgroundMatch, MosaicRules, as_rules
 
 _TILE = 2 * BLOCK
 
 
 def fetch_mosaic(
     butler: ButlerLike,
-    refs: Iterable[DatasetRef],
+    refs: DatasetRef | Iterable[DatasetRef] | str,
     grid: TargetGrid | StencilLike,
     *,
+    bands: Iterable[str] | None = None,
     rules: MosaicRules | None = None,
     executor: Executor | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -51,10 +53,14 @@ def fetch_mosaic(
         Butler to read through.
     refs
         Datasets with pixels and a sky projection, as the ``find_`` functions
-        return them: patches of tracts, detectors of a visit, or any others.
+        return them: patches of tracts, detectors of a visit, or any others; one
+        dataset; or the name of a dataset type, all of whose datasets that overlap
+        the grid are taken.
     grid
         Pixels of the mosaic; or a shape on the sky, for which
         `find_mosaic_grid` finds them.
+    bands
+        Bands to search for; only with the name of a dataset type.
     rules
         How the images become one; the defaults of `MosaicRules` if `None`.
     executor
@@ -75,7 +81,7 @@ def fetch_mosaic(
         Raised, before pixels of the mosaic are read, if the grid has more than
         ``max_pixels`` pixels.
     NoCoverageError
-        Raised if no dataset overlaps the grid.
+        Raised if no dataset overlaps the grid, or none gives it a value.
     InvalidRegionError
         Raised if a shape is not usable.
     InconsistentUnitsError
@@ -85,13 +91,15 @@ def fetch_mosaic(
     InputDataError
         Raised if a stored file is missing or unusable.
     RequestError
-        Raised if the rules need variances that a dataset does not have, or if
-        there is no dataset.
+        Raised if the rules need variances, or exclude mask planes, that the
+        datasets do not have, if they are of several bands, or if there is none.
+    DatasetNotFoundError
+        Raised if the repository has no dataset type of that name.
     """
-    refs = list(refs)
+    refs = find_refs(butler, refs, grid, bands)
     if isinstance(grid, TargetGrid):
         check_size(grid, max_pixels)
-    plan = plan_datasets(butler, refs, grid, rules or MosaicRules())
+    plan = plan_datasets(butler, refs, grid, as_rules(rules))
     check_size(plan.grid, max_pixels)
     if plan.rules.background is not BackgroundMatch.NONE:
         moments = match_backgrounds(butler, plan, refs, _TILE, executor)
@@ -109,7 +117,9 @@ def fetch_mosaic(
     return assemble_mosaic(plan, out, coverage, make_table(plan, [ref.id.hex for ref in refs], tallies))
 
 
-def fetch_mosaic_psf(butler: ButlerLike, refs: Iterable[DatasetRef], mosaic: Mosaic) -> MosaicPsf:
+def fetch_mosaic_psf(
+    butler: ButlerLike, refs: DatasetRef | Iterable[DatasetRef], mosaic: Mosaic
+) -> MosaicPsf:
     """Return the PSF of a mosaic of datasets.
 
     Parameters
@@ -142,7 +152,7 @@ def fetch_mosaic_psf(butler: ButlerLike, refs: Iterable[DatasetRef], mosaic: Mos
     The PSFs of all datasets are read at once, and the few pixels that decide
     whose PSF counts at a position when it is asked for.
     """
-    refs = list(refs)
+    refs = list_refs(refs)
     check_has_psf(mosaic.rules)
     asked, made_of = [ref.id.hex for ref in refs], mosaic.inputs["dataset"].tolist()
     if asked != made_of:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 from astropy.time import Time
@@ -18,19 +19,23 @@ from numpy.typing import NDArray
 from lsst.images import Box, Image, MaskedImage
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import InputDataError, RequestError, RequestTooLargeError
+from ..errors import InputDataError, NoCoverageError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
 from ._background import add_moments, solve_backgrounds, sum_block
 from ._compute import Pixels, Tally, compute_block
 from ._output import check_target, encode, put_mosaic
 from ._plan import BLOCK, Plan, split_box
 from ._planes import Planes, find_form, to_masked, to_planes
-from .rules import BackgroundMatch, Combine, MosaicRules
+from .rules import BackgroundMatch, Combine, MosaicRules, as_rules
 
 MAX_PIXELS = 2**28
 """Pixels of a mosaic in memory that are allowed by default: 4 GB for all planes."""
 
-_BACKGROUNDS = ("background", "background_x", "background_y")
+_BACKGROUNDS = {
+    "background": "Subtracted from the image: value of a pixel at the middle of the grid",
+    "background_x": "Change of the background from one pixel of the grid to the next along x",
+    "background_y": "Change of the background from one pixel of the grid to the next along y",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class Mosaic:
     inputs: QTable
     """One row per image, in their order: ``dataset`` (UUID, empty for an image that is no
     dataset), ``n_pixels`` (pixels of the mosaic with values from it), ``weight`` (sum of its
-    shares in them), and what has been subtracted: ``background`` at the middle of the grid,
-    ``background_x`` and ``background_y`` per pixel of the grid."""
+    shares in them), and what has been subtracted from its values on the pixels of the grid:
+    ``background`` at the middle of the grid, in the unit of the image, and its slopes
+    ``background_x`` and ``background_y``, in that unit per pixel of the grid."""
 
     grid: TargetGrid
     """Pixels of the mosaic."""
@@ -136,7 +142,7 @@ def make_mosaic(
         Raised, before anything is allocated, if the grid has more than
         ``max_pixels`` pixels.
     NoCoverageError
-        Raised if no image overlaps the grid.
+        Raised if no image overlaps the grid, or none gives it a value.
     InconsistentUnitsError
         Raised if the units of the images differ.
     InputDataError
@@ -144,7 +150,8 @@ def make_mosaic(
     UnsupportedProductError
         Raised if an input is not an image.
     RequestError
-        Raised if the rules need variances that an image does not have.
+        Raised if the rules need variances that an image does not have, or
+        exclude mask planes that none has.
 
     Notes
     -----
@@ -155,7 +162,7 @@ def make_mosaic(
     images = list(images)
     check_size(grid, max_pixels)
     check_threads(threads)
-    plan = make_plan(images, grid, rules or MosaicRules())
+    plan = make_plan(images, grid, as_rules(rules))
     pixels = dict(enumerate(images))
     blocks = list(split_box(grid.bbox, BLOCK))
     if plan.rules.background is not BackgroundMatch.NONE:
@@ -252,12 +259,19 @@ def check_plan(plan: Plan) -> None:
     NoCoverageError
         Raised if no image overlaps the grid.
     RequestError
-        Raised if the rules need variances that an image does not have.
+        Raised if the rules need variances, or exclude mask planes, that the
+        images do not have.
     """
     if plan.rules.combine is Combine.INVERSE_VARIANCE and not plan.form.has_variance:
         raise RequestError(
             f"Images are combined by {plan.rules.combine}, and one of {len(plan.sources)} has no variance; "
             f"use {Combine.MEAN} or another rule."
+        )
+    unknown = [name for name in plan.rules.exclude_planes if name not in plan.form.schema.names]
+    if unknown:
+        raise RequestError(
+            f"None of {len(plan.sources)} images has the mask planes {unknown} that are excluded; there are "
+            f"{sorted(plan.form.schema.names)}."
         )
     plan.check_overlap()
 
@@ -314,11 +328,34 @@ def make_table(plan: Plan, datasets: Sequence[str], tallies: Iterable[Tally]) ->
     table = QTable(
         {"dataset": np.array(list(datasets), dtype="U32"), "n_pixels": n_pixels, "weight": weights}
     )
-    for column, name in enumerate(_BACKGROUNDS):
-        table[name] = backgrounds[:, column].copy()
-        if plan.form.unit is not None:
-            table[name] = table[name] * plan.form.unit
+    level = u.dimensionless_unscaled if plan.form.unit is None else plan.form.unit
+    for column, (name, description) in enumerate(_BACKGROUNDS.items()):
+        table[name] = u.Quantity(backgrounds[:, column], level if column == 0 else level / u.pix)
+        table[name].info.description = description
     return table
+
+
+def check_result(plan: Plan, inputs: QTable) -> None:
+    """Refuse a mosaic without a value.
+
+    Parameters
+    ----------
+    plan
+        What the mosaic was made of.
+    inputs
+        See `Mosaic.inputs`.
+
+    Raises
+    ------
+    NoCoverageError
+        Raised if no image gave a pixel.
+    """
+    if not (inputs["n_pixels"] > 0).any():
+        raise NoCoverageError(
+            f"None of {len(plan.sources)} images gives a value to any of the {plan.grid.bbox.x.size} x "
+            f"{plan.grid.bbox.y.size} pixels around {plan.grid.center.to_string('decimal')}: what they have "
+            f"there is blank or excluded, or lies next to the grid."
+        )
 
 
 def with_table_backgrounds(plan: Plan, inputs: QTable) -> Plan:
@@ -361,7 +398,13 @@ def assemble_mosaic(plan: Plan, planes: Planes, coverage: NDArray[np.uint16], in
     -------
     mosaic
         The mosaic.
+
+    Raises
+    ------
+    NoCoverageError
+        Raised if no image gave a pixel.
     """
+    check_result(plan, inputs)
     grid = plan.grid
     return Mosaic(
         to_masked(planes, plan.form, grid.sky_projection),

@@ -27,10 +27,11 @@ from ..geometry import StencilLike, TargetGrid
 from ..repository import ButlerLike
 from ..version import __version__
 from ._background import solve_backgrounds
-from ._mosaic import check_size, make_table
+from ._mosaic import check_result, check_size, make_table
 from ._output import Storage, check_target, encode, exists, put_mosaic
 from ._plan import BLOCK, Plan
 from ._preview import find_preview_factor, make_preview
+from ._refs_from_butler import find_refs
 from ._spool import Spool, SpooledTile, pack_tile
 from ._tiles_from_butler import (
     MosaicRequest,
@@ -41,7 +42,7 @@ from ._tiles_from_butler import (
     plan_datasets,
     run_jobs,
 )
-from .rules import BackgroundMatch, MosaicRules
+from .rules import BackgroundMatch, MosaicRules, as_rules
 
 _TILE = 4 * BLOCK
 _MAX_PIXELS = 2**36
@@ -71,10 +72,11 @@ class WrittenMosaic:
 
 def write_mosaic(
     butler: ButlerLike,
-    refs: Iterable[DatasetRef],
+    refs: DatasetRef | Iterable[DatasetRef] | str,
     grid: TargetGrid | StencilLike,
     uri: ResourcePathExpression,
     *,
+    bands: Iterable[str] | None = None,
     rules: MosaicRules | None = None,
     tile_size: int = _TILE,
     executor: Executor | None = None,
@@ -99,6 +101,8 @@ def write_mosaic(
         write to, ending in ``.fits`` or ``.zarr``.  For a remote one the
         hidden folder is in the system's temporary one.  There must be nothing
         of that name yet.
+    bands
+        Bands to search for; only with the name of a dataset type.
     rules
         How the images become one; the defaults of `MosaicRules` if `None`.
     tile_size
@@ -125,7 +129,7 @@ def write_mosaic(
         512, or the package ``zarr`` is needed and not installed; and as by
         `fetch_mosaic`.
     NoCoverageError
-        Raised if no dataset overlaps the grid.
+        Raised if no dataset overlaps the grid, or none gives it a value.
     RequestTooLargeError
         Raised if the grid has more than 2**36 pixels.
     InconsistentUnitsError
@@ -147,7 +151,7 @@ def write_mosaic(
     ``inputs`` has one array per column.  Units, mask planes, the first pixel
     ``yx0``, the WCS as FITS cards and the rules are attributes.
     """
-    refs = list(refs)
+    refs = find_refs(butler, refs, grid, bands)
     target, storage = check_target(uri)
     if tile_size < BLOCK or tile_size % BLOCK:
         raise RequestError(f"Tiles have a multiple of {BLOCK} rows and columns, not {tile_size}.")
@@ -155,7 +159,7 @@ def write_mosaic(
         check_size(grid, _MAX_PIXELS)
     if exists(target):
         raise OutputError(f"{target} exists; it is not replaced by a mosaic.")
-    plan = plan_datasets(butler, refs, grid, rules or MosaicRules())
+    plan = plan_datasets(butler, refs, grid, as_rules(rules))
     check_size(plan.grid, _MAX_PIXELS)
     request = MosaicRequest.from_plan(plan)
     digest = _find_digest(request, refs, storage)
@@ -170,6 +174,9 @@ def write_mosaic(
         inputs = make_table(
             plan, [ref.id.hex for ref in refs], (tally for tile in tiles for tally in tile.tallies)
         )
+        if not (inputs["n_pixels"] > 0).any():
+            spool.remove()
+        check_result(plan, inputs)
         time = Time.now() if created is None else created
         put_mosaic(target, storage, tiles, plan.grid, plan.form, plan.rules, inputs, time)
         preview = _join_previews(plan.grid.bbox, tiles)

@@ -213,7 +213,11 @@ def _describe(grid: TargetGrid, form: PixelForm, rules: MosaicRules, created: Ti
         "wcs": None if wcs is None else wcs.to_header_string(relax=True),
         "sky_projection": write_projection(grid.sky_projection),
         "psf": "inputs" if has_psf(rules) else "none",
-        "rules": {**named, "exclude_planes": list(rules.exclude_planes)},
+        "rules": {
+            **named,
+            "exclude_planes": list(rules.exclude_planes),
+            "background_exclude": list(rules.background_exclude),
+        },
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("HasPixels", "find_mosaic_grid")
+__all__ = ("HasPixels", "Orientation", "find_mosaic_grid")
 
+import enum
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,9 +13,11 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import Angle, SkyCoord
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
 from lsst.images import Box, GeneralFrame, SkyProjection
 
+from ..choices import as_choice
 from ..errors import InputDataError, InternalError, InvalidRegionError, RequestError
 from ..geometry import EdgePolicy, SkyStencil, StencilLike, TargetGrid, as_stencil
 from ._mapping import find_shift, map_pixels
@@ -25,6 +28,17 @@ from ._planes import move_box
 _POINTS = 17
 # Nothing of the sky that is farther from the centre is on a tangent plane of a useful size.
 _LARGEST_RADIUS = math.radians(75.0)
+
+
+class Orientation(enum.Enum):
+    """How the pixels of a grid are turned."""
+
+    NORTH = "north"
+    """North is up and east is left."""
+
+    IMAGES = "images"
+    """The sides are those of the smallest rectangle around all images, with the y axis
+    within 45 deg of north."""
 
 
 class HasPixels(Protocol):
@@ -44,7 +58,7 @@ def find_mosaic_grid(
     *,
     stencil: StencilLike | None = None,
     pixel_scale: u.Quantity | None = None,
-    rotation: u.Quantity | None = None,
+    rotation: u.Quantity | Orientation | None = None,
 ) -> TargetGrid:
     """Find a pixel grid for a mosaic of some images.
 
@@ -57,7 +71,8 @@ def find_mosaic_grid(
     pixel_scale
         Side of a pixel; the smallest one of the images if `None`.
     rotation
-        Position angle of the y axis, from north through east; zero if `None`.
+        Position angle of the y axis, from north through east; or how it is
+        found; north if `None`.
 
     Returns
     -------
@@ -70,7 +85,7 @@ def find_mosaic_grid(
     Raises
     ------
     RequestError
-        Raised if there is no image.
+        Raised if there is no image, or the rotation is no such choice.
     InputDataError
         Raised if an image has no sky projection.
     NoCoverageError
@@ -96,7 +111,7 @@ def find_mosaic_grid(
             )
     if pixel_scale is None:
         pixel_scale = min(TargetGrid(*each).pixel_scale for each in placed)
-    turn = 0.0 * u.deg if rotation is None else rotation
+    turn = _find_turn(placed, rotation)
     if shape is None:
         center = _find_center(placed)
     elif isinstance(shape, SkyStencil):
@@ -111,6 +126,32 @@ def find_mosaic_grid(
     box = shape.to_pixels(first.sky_projection, first.bbox, edge=EdgePolicy.PAD).bbox
     edges = [[interval.start - 0.5, interval.stop - 0.5] for interval in (box.x, box.y)]
     return _move_grid(first, *np.array(edges).T)
+
+
+def _find_turn(
+    placed: Sequence[tuple[SkyProjection[Any], Box]], rotation: u.Quantity | Orientation | None
+) -> u.Quantity:
+    """Return the position angle of the y axis.
+
+    The smallest rectangle around points has a side along one of their hull's.
+    """
+    if isinstance(rotation, u.Quantity):
+        return rotation
+    asked = Orientation.NORTH if rotation is None else as_choice(rotation, Orientation, "rotation")
+    if asked is Orientation.NORTH:
+        return 0.0 * u.deg
+    scale = min(TargetGrid(*each).pixel_scale for each in placed)
+    plane = TargetGrid.from_center(_find_center(placed), pixel_scale=scale, shape=(1, 1))
+    points = np.concatenate([_find_outline(*each, number, plane).T for number, each in enumerate(placed)])
+    hull = points[ConvexHull(points).vertices]
+    sides = np.roll(hull, -1, axis=0) - hull
+    quarter = 0.5 * math.pi
+    angles = np.arctan2(sides[:, 1], sides[:, 0])
+    angles -= quarter * np.round(angles / quarter)
+    cosines, sines = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    areas = np.ptp(hull[:, 0] * cosines + hull[:, 1] * sines, axis=1)
+    areas *= np.ptp(hull[:, 1] * cosines - hull[:, 0] * sines, axis=1)
+    return float(angles[np.argmin(areas)]) * u.rad
 
 
 def _require(image: HasPixels, number: int) -> SkyProjection[Any]:
@@ -154,23 +195,32 @@ def _find_edges(
     placed: Sequence[tuple[SkyProjection[Any], Box]], grid: TargetGrid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the least and the largest x and y of a tangent plane that the images reach."""
-    middle = grid.center
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for number, (projection, bbox) in enumerate(placed):
-        x = np.linspace(bbox.x.start - 0.5, bbox.x.stop - 0.5, _POINTS)
-        y = np.linspace(bbox.y.start - 0.5, bbox.y.stop - 0.5, _POINTS)
-        corners = projection.pixel_to_sky(x=np.repeat(x[[0, -1]], 2), y=np.tile(y[[0, -1]], 2))
-        found = map_pixels(projection, grid.sky_projection, *np.meshgrid(x, y))
-        apart = float(corners.separation(middle).rad.max())
-        if not np.isfinite(found).all() or apart > _LARGEST_RADIUS:
-            raise InvalidRegionError(
-                f"Image {number}, of pixels {bbox}, reaches {math.degrees(apart):.1f} deg from the middle of "
-                f"all at {middle.to_string('decimal')}: a tangent plane reaches "
-                f"{math.degrees(_LARGEST_RADIUS):.0f} deg; give a grid of another projection."
-            )
-        low = np.minimum(low, found.min(axis=(1, 2)))
-        high = np.maximum(high, found.max(axis=(1, 2)))
+        found = _find_outline(projection, bbox, number, grid)
+        low = np.minimum(low, found.min(axis=1))
+        high = np.maximum(high, found.max(axis=1))
     return low, high
+
+
+def _find_outline(
+    projection: SkyProjection[Any], bbox: Box, number: int, grid: TargetGrid
+) -> NDArray[np.float64]:
+    """Return positions of an image on a tangent plane, its edges among them, shape ``(2, n)``."""
+    middle = grid.center
+    x = np.linspace(bbox.x.start - 0.5, bbox.x.stop - 0.5, _POINTS)
+    y = np.linspace(bbox.y.start - 0.5, bbox.y.stop - 0.5, _POINTS)
+    corners = projection.pixel_to_sky(x=np.repeat(x[[0, -1]], 2), y=np.tile(y[[0, -1]], 2))
+    found = map_pixels(projection, grid.sky_projection, *np.meshgrid(x, y))
+    apart = float(corners.separation(middle).rad.max())
+    if not np.isfinite(found).all() or apart > _LARGEST_RADIUS:
+        raise InvalidRegionError(
+            f"Image {number}, of pixels {bbox}, reaches {math.degrees(apart):.1f} deg from the middle of "
+            f"all at {middle.to_string('decimal')}: a tangent plane reaches "
+            f"{math.degrees(_LARGEST_RADIUS):.0f} deg; give a grid of another projection."
+        )
+    outline: NDArray[np.float64] = np.reshape(found, (2, -1))
+    return outline
 
 
 def _move_grid(grid: TargetGrid, low: NDArray[np.float64], high: NDArray[np.float64]) -> TargetGrid:

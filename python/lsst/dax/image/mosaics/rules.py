@@ -5,8 +5,11 @@ from __future__ import annotations
 __all__ = ("BackgroundMatch", "Combine", "MosaicRules", "Overlap", "VarianceRule")
 
 import enum
+import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..choices import as_choice
 from ..errors import RequestError
 from ..resampling import FluxConvention, Kernel, MaskRule, MissingRule
 
@@ -91,7 +94,11 @@ class BackgroundMatch(enum.Enum):
 
 @dataclass(frozen=True)
 class MosaicRules:
-    """How images become one."""
+    """How images become one.
+
+    A choice may be given by its value: ``"median"`` for `Combine.MEDIAN`.
+    `RequestError` is raised for what is no choice.
+    """
 
     overlap: Overlap = Overlap.INNER
     """For images on one pixel grid."""
@@ -109,7 +116,12 @@ class MosaicRules:
     """Background that is matched."""
 
     exclude_planes: tuple[str, ...] = ()
-    """Mask planes whose pixels do not contribute, where an image has these planes."""
+    """Mask planes whose pixels do not contribute, in the images that have these planes; a
+    plane that no image has is refused."""
+
+    background_exclude: tuple[str, ...] = ("DETECTED", "DETECTED_NEGATIVE", "SATURATED", "INTERPOLATED")
+    """Mask planes whose pixels tell nothing of the background, in the images that have these
+    planes.  With an empty tuple sources count, as they must where they are everywhere."""
 
     kernel: Kernel = Kernel.LANCZOS3
     """For images that are not on the pixels of the mosaic."""
@@ -124,6 +136,12 @@ class MosaicRules:
     """What is kept where their pixels differ in area from those of the mosaic."""
 
     def __post_init__(self) -> None:
+        for name, kind in _CHOICES.items():
+            object.__setattr__(self, name, as_choice(getattr(self, name), kind, name))
+        for name in ("exclude_planes", "background_exclude"):
+            object.__setattr__(self, name, _as_names(getattr(self, name), name))
+        if not _is_whole(self.feather_px):
+            raise RequestError(f"Seams are feathered over a whole number of pixels, not {self.feather_px!r}.")
         if self.feather_px < 0:
             raise RequestError(f"Seams are feathered over 0 or more pixels, not {self.feather_px}.")
         if self.feather_px and self.overlap is not Overlap.MEAN and not self.combine.is_mean:
@@ -131,6 +149,58 @@ class MosaicRules:
                 f"Feathered seams ({self.feather_px} pixels) need averages; the overlap rule is "
                 f"{self.overlap} and images are combined by {self.combine}."
             )
+
+
+_CHOICES: dict[str, type[enum.Enum]] = {
+    "overlap": Overlap,
+    "combine": Combine,
+    "variance": VarianceRule,
+    "background": BackgroundMatch,
+    "kernel": Kernel,
+    "mask_rule": MaskRule,
+    "missing_rule": MissingRule,
+    "flux_convention": FluxConvention,
+}
+
+
+def _is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number; a NaN is not below zero, and a bool is an integer."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _as_names(names: object, option: str) -> tuple[str, ...]:
+    """Return names of mask planes as a tuple; one string would be taken for its letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise RequestError(f"The option {option} is several names, such as ({names!r},), not {names!r}.")
+    found = tuple(names)
+    if not all(isinstance(name, str) for name in found):
+        raise RequestError(f"The option {option} has names of mask planes, not {found}.")
+    return found
+
+
+def as_rules(rules: object) -> MosaicRules:
+    """Return rules, or the defaults for none.
+
+    Parameters
+    ----------
+    rules
+        Rules or `None`.
+
+    Returns
+    -------
+    rules
+        Rules.
+
+    Raises
+    ------
+    RequestError
+        Raised if it is anything else.
+    """
+    if rules is None:
+        return MosaicRules()
+    if not isinstance(rules, MosaicRules):
+        raise RequestError(f"How images become one is said by MosaicRules, not by {rules!r}.")
+    return rules
 
 
 def has_psf(rules: MosaicRules) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lsst.images import Bounds, Box, Image, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
+from ..choices import as_choice
 from ..errors import NoCoverageError
 from ..geometry import TargetGrid
 from .kernels import PROFILE_PLACES, Kernel, find_weights, make_profile
@@ -55,7 +56,7 @@ class ResampledPsf(PointSpreadFunction):
         self._psf = psf
         self._source_projection = source_projection
         self._grid = grid
-        self._kernel = kernel
+        self._kernel = as_choice(kernel, Kernel, "kernel")
         matrix = self._find_local_map(x=grid.bbox.x.center, y=grid.bbox.y.center)[1]
         # The smallest scale decides how many target pixels a source pixel takes.
         scale = float(np.linalg.svd(matrix, compute_uv=False)[-1])

@@ -16,6 +16,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection
 
 from .._kernels.resample_stretched_nb import Profile, resample_stretched_row
 from .._kernels.resample_tiles_nb import LEFT_OUT, Choice, Source, Target, Tiles, resample_tile_row
+from ..choices import as_choice
 from ..errors import InputDataError, NoCoverageError, RequestError, RequestTooLargeError
 from ..geometry import TargetGrid
 from ._exact import Copy, ExactShift, find_copies
@@ -133,7 +134,8 @@ def resample(
     UnsupportedProductError
         Raised if the image has more than 64 mask planes.
     RequestError
-        Raised if the tolerance or the number of threads is not positive.
+        Raised if the tolerance or the number of threads is not positive, or an
+        option is none of its choices.
 
     Notes
     -----
@@ -150,6 +152,10 @@ def resample(
     what the map between the grids is there, so that neither depends on the
     parts of source and grid that are given.
     """
+    kernel = as_choice(kernel, Kernel, "kernel")
+    mask_rule = as_choice(mask_rule, MaskRule, "mask_rule")
+    missing_rule = as_choice(missing_rule, MissingRule, "missing_rule")
+    flux_convention = as_choice(flux_convention, FluxConvention, "flux_convention")
     projection = _check(image, grid, threads)
     words = MaskWords.from_mask(image.mask)
     target = _allocate(grid, words, missing_rule)
