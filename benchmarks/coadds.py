@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _coadd_chain import compare_chain
 from _harness import Benchmark, Side, UnequalResultsError
 from lsst.images import Box
 from numpy.typing import NDArray
@@ -208,7 +209,7 @@ def measure_memory(bench: Benchmark) -> None:
     bench.name_figure("peak_memory_gb", peaks[200] / 1e9)
 
 
-PARTS: tuple[Callable[[Benchmark], None], ...] = (compare_stacks, measure_memory)
+PARTS: tuple[Callable[[Benchmark], None], ...] = (compare_stacks, measure_memory, compare_chain)
 """What is measured, in turn."""
 
 
