@@ -177,10 +177,15 @@ def test_excluded_planes_do_not_contribute() -> None:
     for overlap in (Overlap.MEAN, Overlap.FIRST, Overlap.COMBINE):
         rules = MosaicRules(overlap=overlap, combine=Combine.MEAN, exclude_planes=("BAD",))
         assert (make_mosaic([bad, good], grid, rules=rules).masked_image.image.array == 1).all()
-        alone = make_mosaic([bad], grid, rules=rules)
-        assert np.isnan(alone.masked_image.image.array).all()
-        assert alone.masked_image.mask.get("BAD").all()
-        assert alone.inputs["n_pixels"].tolist() == [0]
+        # A mosaic of half of the pixels: the others have what they are left out for.
+        half = make_part(grid.bbox, grid.sky_projection, value=9)
+        half.mask.set("BAD", np.indices((10, 10))[0] < 5)
+        alone = make_mosaic([half], grid, rules=rules)
+        assert np.isnan(alone.masked_image.image.array[:5]).all()
+        assert alone.masked_image.mask.get("BAD")[:5].all()
+        assert alone.inputs["n_pixels"].tolist() == [50]
+        with pytest.raises(NoCoverageError, match="None of 1 images gives a value to any of the 10 x 10"):
+            make_mosaic([bad], grid, rules=rules)
 
 
 def test_threads_do_not_change_a_bit() -> None:
