@@ -19,7 +19,7 @@ from ..errors import InputDataError
 from ..geometry import TargetGrid
 from ..plotting import plot_coadd
 from ..psfs import PolynomialPsfTables, make_psf_evaluator, make_psfex_tables
-from ..repository import find_datasets
+from ..repository import fetch_dataset, find_datasets
 from . import decam
 from .chapters import Step, show_code
 from .decam_repository import PIXELS, RUN
@@ -62,7 +62,7 @@ def warp_all(butler: Butler, data: Path, grid: TargetGrid) -> list[Warp]:
     """Bring the exposures to the pixels of a grid, in the order of their numbers."""
     warps = []
     for ref in find_datasets(butler, PIXELS, bands=["z"]):
-        image: MaskedImage = butler.get(ref)
+        image: MaskedImage = fetch_dataset(butler, ref)
         visit, detector = int(ref.dataId["visit"]), int(ref.dataId["detector"])
         psf = read_psf(_find_psf_file(data, visit), image.bbox)
         warps.append(
