@@ -7,11 +7,11 @@ libraries included.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import uuid
 
 import numpy as np
+from _peak import find_peak_bytes
 from lsst.images import Box
 
 from lsst.dax.image.coadds import InputKey, MeanAccumulator, Warp
@@ -28,7 +28,7 @@ def main(number: int, side: int) -> None:
         key = InputKey("bench", visit, 0, uuid.UUID(int=visit))
         accumulator.add(Warp(key, box, image, variance, mask, planes, weight=1.0))
     accumulator.finish()
-    print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    print(json.dumps({"peak_bytes": find_peak_bytes()}))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ file in bytes.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import astropy.units as u
+from _peak import find_peak_bytes
 from lsst.images import Box
 
 from lsst.dax.image.geometry import TargetGrid
@@ -40,7 +40,7 @@ def main(root: str, path: str, side: int, scale: float) -> None:
     cpu, wall = time.process_time(), time.perf_counter()
     written = write_mosaic(butler, visits, part, path, tile_size=TILE)
     seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = find_peak_bytes()
     filled = float(written.inputs["weight"].sum())
     found = {"peak_bytes": peak, "file_bytes": written.uri.size(), "pixels": part.bbox.area, "filled": filled}
     print(json.dumps({**seconds, **found}))

@@ -6,11 +6,11 @@ Run by ``recreation.py``, with the root of the repository and a detector.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
 
+from _peak import find_peak_bytes
 from lsst.daf.butler import Butler
 
 from lsst.dax.image.container import Compression
@@ -26,8 +26,8 @@ from lsst.dax.image.repository import find_datasets
 
 
 def peak_gb() -> float:
-    """Return the largest resident size so far; Linux counts kilobytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """Return the largest resident size so far."""
+    return find_peak_bytes() / 1e9
 
 
 def main(root: str, collection: str, detector: int) -> None:

@@ -83,10 +83,11 @@ def test_noise_leaves_out_what_the_clipped_mean_does(n: int) -> None:
 
 
 CHILD = """
-import json, resource, sys
+import json, sys
 import numpy as np
 from lsst.images import Box
 from tests.coadds.test_coadds_engine_memory import make_large_inputs
+from tests.support.peak_memory import find_peak_bytes
 from lsst.dax.image.coadds._tile import TileBuilder
 n = int(sys.argv[1])
 builder, inputs = make_large_inputs(n)
@@ -94,7 +95,7 @@ for item in inputs:
     builder.add(item, range(4))
 outcome = builder.finish()
 values = outcome.layers.image
-print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+print(json.dumps({"peak_mb": find_peak_bytes() / 2**20,
                   "scatter": float(values.std()), "n": int(outcome.layers.n_inputs.min())}))
 """
 
