@@ -43,6 +43,8 @@ ARROWS["recreation"] = {*SCIENCE, "container"}
 ARROWS["mosaics"] = {*SCIENCE, "container"}
 # A coadd is written with the writer of images.
 ARROWS["coadds"] = {*SCIENCE, "container"}
+# Light curves are put in their places as other files are.
+ARROWS["forced"] = {*SCIENCE, "container"}
 ARROWS["cli"] = set(ARROWS)
 
 # The files of a product room that work through a Butler.

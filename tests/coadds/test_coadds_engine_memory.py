@@ -87,7 +87,7 @@ import json, sys
 import numpy as np
 from lsst.images import Box
 from tests.coadds.test_coadds_engine_memory import make_large_inputs
-from tests.support.peak_memory import find_peak_bytes
+from benchmarks._peak import find_peak_bytes
 from lsst.dax.image.coadds._tile import TileBuilder
 n = int(sys.argv[1])
 builder, inputs = make_large_inputs(n)

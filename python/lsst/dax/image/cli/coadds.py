@@ -113,7 +113,7 @@ def _show_inputs(butler: Butler, folder: OutputFolder, region: CircleStencil) ->
 def _show_coadds(butler: Butler, folder: OutputFolder, region: CircleStencil) -> tuple[Step, Step]:
     """Show three coadds side by side, and the first by itself."""
     coadds = make_three(butler, region)
-    files = tuple(folder.save_coadd(coadd, f"coadds/{coadd.recipe.name}") for coadd in coadds)
+    files = tuple(folder.save_fits(coadd.write, f"coadds/{coadd.recipe.name}") for coadd in coadds)
     side_by_side = folder.save_figure(
         plot_coadds(coadds),
         "coadds",

@@ -125,7 +125,7 @@ def _show_files(butler: Butler, folder: OutputFolder, star: SkyCoord) -> Step:
         show_code(ingest_in_place, cut_files),
         (picture,),
         tuple(
-            folder.save_cutout(cutout, f"decam/file_{number}_{cutout.ref.dataId['band']}")
+            folder.save_fits(cutout.write, f"decam/file_{number}_{cutout.ref.dataId['band']}")
             for number, cutout in enumerate(cutouts, start=1)
             if cutout.ref is not None
         ),
@@ -163,5 +163,5 @@ def _show_masked(butler: Butler, folder: OutputFolder) -> Step:
         "Image, weights and data quality of an exposure, put together as one masked image.",
         show_code(calibrate, put_calibrated, cut_masked),
         (picture,),
-        (folder.save_cutout(cutout, "decam/masked"),),
+        (folder.save_fits(cutout.write, "decam/masked"),),
     )

@@ -127,7 +127,7 @@ def make_steps(folder: OutputFolder, data: Path) -> tuple[Step, ...]:
         "left as the brightest pixel there.",
         show_code(read_psf, warp_all, combine),
         (picture,),
-        (folder.save_coadd(coadd, "decam_coadd/z"),),
+        (folder.save_fits(coadd.write, "decam_coadd/z"),),
     )
     return (step,)
 

@@ -93,6 +93,6 @@ def make_steps(folder: OutputFolder, data: Path) -> tuple[Step, ...]:
         "with the sky and weights of its own.",
         show_code(average, compare),
         (picture,),
-        (folder.save_mosaic(mosaic, "decam_mosaic/z"),),
+        (folder.save_fits(mosaic.write, "decam_mosaic/z"),),
     )
     return (step,)

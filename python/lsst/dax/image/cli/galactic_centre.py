@@ -143,7 +143,7 @@ def _show_tiles(whole: Image, grid: TargetGrid, folder: OutputFolder) -> Step:
         f"galactic grid of another survey, whose pixels are five times as large. The match finds {levels}.",
         show_code(cut_tiles, join_tiles),
         pictures,
-        (folder.save_mosaic(matched, "galactic_centre/tiles"),),
+        (folder.save_fits(matched.write, "galactic_centre/tiles"),),
     )
 
 

@@ -160,7 +160,7 @@ def _show_shapes(butler: Butler, folder: OutputFolder, survey: MiniSurvey) -> St
         )
         for name, cutout in cutouts.items()
     )
-    files = tuple(folder.save_cutout(cutout, f"mini_survey/{name}") for name, cutout in cutouts.items())
+    files = tuple(folder.save_fits(cutout.write, f"mini_survey/{name}") for name, cutout in cutouts.items())
     return Step(
         "Circle, polygon and range",
         "Only the pixels of the shape's box are read from the file. The mask plane OUTSIDE_STENCIL tells "
@@ -185,7 +185,7 @@ def _show_edge(butler: Butler, folder: OutputFolder, survey: MiniSurvey) -> Step
         "A shape that reaches past the image is clipped, refused or, as here, padded.",
         show_code(cut_edge),
         (picture,),
-        (folder.save_cutout(cutout, "mini_survey/edge"),),
+        (folder.save_fits(cutout.write, "mini_survey/edge"),),
     )
 
 
@@ -239,7 +239,7 @@ def _show_transient(butler: Butler, folder: OutputFolder, survey: MiniSurvey) ->
 def _save_stamps(butler: Butler, folder: OutputFolder, stamps: list[Stamp], name: str) -> tuple[str, ...]:
     """Write the pixels of stamps, each with its provenance."""
     return tuple(
-        folder.save_cutout(cut_box(butler, stamp.ref, stamp.bbox), f"mini_survey/{name}_{number}")
+        folder.save_fits(cut_box(butler, stamp.ref, stamp.bbox).write, f"mini_survey/{name}_{number}")
         for number, stamp in enumerate(stamps, start=1)
         if stamp.ref is not None and stamp.bbox is not None
     )
@@ -258,7 +258,7 @@ def _show_color(butler: Butler, folder: OutputFolder, survey: MiniSurvey) -> Ste
         alt="Colour image of stars and galaxies.",
     )
     files = tuple(
-        folder.save_cutout(cutout, f"mini_survey/color_{band}")
+        folder.save_fits(cutout.write, f"mini_survey/color_{band}")
         for band, cutout in zip("irg", cutouts, strict=True)
     )
     return Step(

@@ -110,7 +110,7 @@ def _show_tract(butler: Butler, folder: OutputFolder) -> Step:
         f"The patches give {parts} pixels with values. Nothing is resampled, and no value changes.",
         show_code(join_patches),
         (picture,),
-        (folder.save_mosaic(mosaic, "mosaics/tract"),),
+        (folder.save_fits(mosaic.write, "mosaics/tract"),),
     )
 
 
@@ -128,7 +128,7 @@ def _show_focal_plane(butler: Butler, folder: OutputFolder) -> Step:
         "Detectors are resampled onto one tangent plane, by Lanczos interpolation over six pixels.",
         show_code(show_focal_plane),
         (picture,),
-        (folder.save_mosaic(mosaic, "mosaics/focal_plane"),),
+        (folder.save_fits(mosaic.write, "mosaics/focal_plane"),),
     )
 
 

@@ -8,17 +8,14 @@ import dataclasses
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lsst.images import ColorImage, VisitImage
+from lsst.images import ColorImage
 
-from ..coadds import Coadd
-from ..cutouts import Cutout
 from ..errors import OutputError
-from ..mosaics import Mosaic
 from ..plotting import write_color_png
-from ..recreation import write_visit_image
 from .chapters import Picture
 
 MARKER = ".dax-image-demo"
@@ -65,13 +62,14 @@ class OutputFolder:
         """
         return self.root / _REPOSITORIES / name
 
-    def save_cutout(self, cutout: Cutout, name: str) -> str:
-        """Write a cutout as a FITS file.
+    def save_fits(self, write: Callable[[Path], object], name: str) -> str:
+        """Write a product as a FITS file.
 
         Parameters
         ----------
-        cutout
-            Cutout to write.
+        write
+            Writes the product to a path, as the ``write`` of a cutout, a
+            mosaic or a coadd does.
         name
             Name of the file, without extension; may have folders.
 
@@ -86,84 +84,7 @@ class OutputFolder:
             Raised if the file cannot be written.
         """
         file = f"{_FITS}/{name}.fits"
-        cutout.write(self.root / file)
-        return file
-
-    def save_visit_image(self, image: VisitImage, name: str) -> str:
-        """Write a re-created image, with its recipe, as a FITS file.
-
-        Parameters
-        ----------
-        image
-            Image to write.
-        name
-            Name of the file, without extension; may have folders.
-
-        Returns
-        -------
-        file
-            Path relative to the page.
-
-        Raises
-        ------
-        OutputError
-            Raised if the file cannot be written.
-        """
-        file = f"{_FITS}/{name}.fits"
-        write_visit_image(image, self.root / file)
-        return file
-
-    def save_mosaic(self, mosaic: Mosaic, name: str) -> str:
-        """Write a mosaic, with the table of its inputs, as a FITS file.
-
-        Parameters
-        ----------
-        mosaic
-            Mosaic to write.
-        name
-            Name of the file, without extension; may have folders.
-
-        Returns
-        -------
-        file
-            Path relative to the page.
-
-        Raises
-        ------
-        OutputError
-            Raised if the file cannot be written.
-        """
-        file = f"{_FITS}/{name}.fits"
-        mosaic.write(self.root / file)
-        return file
-
-    def save_coadd(self, coadd: Coadd, name: str) -> str:
-        """Write a coadd, with what it was made from, as a FITS file.
-
-        Parameters
-        ----------
-        coadd
-            Coadd to write.
-        name
-            Name of the file, without extension; may have folders.
-
-        Returns
-        -------
-        file
-            Path relative to the page.
-
-        Raises
-        ------
-        OutputError
-            Raised if the file cannot be written.
-        """
-        file = f"{_FITS}/{name}.fits"
-        path = self.root / file
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
-        coadd.write(path)
+        write(self.root / file)
         return file
 
     def save_figure(self, figure: Any, name: str, *, caption: str, alt: str) -> Picture:

@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ("TEXT", "TITLE", "make_steps")
 
 import math
+from functools import partial
 from pathlib import Path
 
 from lsst.daf.butler import Butler, DatasetRef
 from lsst.images import Image, VisitImage
 
 from ..plotting import plot_comparison
-from ..recreation import read_recipe, recreate_from, recreate_visit_image
+from ..recreation import read_recipe, recreate_from, recreate_visit_image, write_visit_image
 from ..recreation.isr import LSSTCAM_DP2, read_raw
 from ..regression import Comparison, compare_images, read_steps
 from ..repository import fetch_dataset, fetch_uri, find_dataset, find_datasets, name_dataset
@@ -105,7 +106,7 @@ def _show_sensor(
         alt="Raw in 16 blocks, two pictures of the same stars that look alike, a difference that is noise, "
         "and a flat histogram from -0.5 to 0.5 steps.",
     )
-    file = folder.save_visit_image(image, f"recreation/{vendor.lower()}")
+    file = folder.save_fits(partial(write_visit_image, image), f"recreation/{vendor.lower()}")
     step = Step(
         f"A sensor of {vendor}",
         _describe(equal, near),

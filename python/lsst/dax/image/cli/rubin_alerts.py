@@ -90,7 +90,7 @@ def make_steps(folder: OutputFolder, data: Path) -> tuple[Step, ...]:
             )
         )
         files += [
-            folder.save_cutout(cutout, f"rubin_alerts/{key}_{plane}") for plane, cutout in cutouts.items()
+            folder.save_fits(cutout.write, f"rubin_alerts/{key}_{plane}") for plane, cutout in cutouts.items()
         ]
     step = Step(
         "Science, template and difference",

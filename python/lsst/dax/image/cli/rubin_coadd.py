@@ -84,6 +84,6 @@ def make_steps(folder: OutputFolder, data: Path) -> tuple[Step, ...]:
         "The text is the value of the parameter POS of a cutout service.",
         show_code(cut_coadd),
         (picture,),
-        (folder.save_cutout(cutout, "rubin_dp2/circle"),),
+        (folder.save_fits(cutout.write, "rubin_dp2/circle"),),
     )
     return (step,)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 __all__ = ("write_coadd",)
 
-import tempfile
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import astropy.io.fits
@@ -19,8 +15,8 @@ from lsst.images import Image
 from lsst.images.cells import CellCoadd
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..container import Compression, write_fits
-from ..errors import OutputError, RequestError
+from ..container import Compression, placed_whole, write_fits
+from ..errors import RequestError
 from ..version import __version__
 from .coadd import Coadd
 
@@ -32,17 +28,8 @@ def write_coadd(
     target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
     if target.getExtension() != ".fits":
         raise RequestError(f"Coadds are written as '.fits' files, not as {target.basename()!r}.")
-    try:
-        if target.isLocal:
-            with _staged(Path(target.ospath), overwrite=overwrite) as staged:
-                _write(coadd, staged, created)
-        else:
-            with tempfile.TemporaryDirectory(prefix="dax-image-") as folder:
-                made = Path(folder) / "coadd.fits"
-                _write(coadd, made, created)
-                target.transfer_from(ResourcePath(str(made)), transfer="copy", overwrite=overwrite)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
+    with placed_whole(target, overwrite=overwrite) as path:
+        _write(coadd, path, created)
     return target
 
 
@@ -126,21 +113,3 @@ def _tabulate_cells(coadd: Coadd) -> Table:
     pictures = np.array([coadd.psf[cell].array for cell in cells], np.float64)
     table["psf"] = pictures.reshape(len(cells), size, size)
     return table
-
-
-@contextmanager
-def _staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary name beside a file, which gets its own in one step that cannot half-happen."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not overwrite and target.exists():
-        raise FileExistsError(f"{target} exists")
-    staged = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.part.fits")
-    try:
-        yield staged
-        if overwrite:
-            staged.replace(target)
-        else:
-            # Unlike the check before, this fails if another process made the file meanwhile.
-            target.hardlink_to(staged)
-    finally:
-        staged.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from .header import *
 from .image_file import *
 from .layout import *
 from .layout_cache import *
+from .placing import *
 from .plain_fits import *
 from .raw_fits import *
 from .reader import *

@@ -5,9 +5,7 @@ from __future__ import annotations
 __all__ = ("render_image", "write_fits")
 
 import tempfile
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import astropy.io.fits
@@ -21,6 +19,7 @@ from ..errors import OutputError, RequestError
 from ._ast_lock import AST_TEXT_LOCK
 from ._hdus import Compression
 from .component_writer import can_render_components, render_components
+from .placing import placed_whole, upload_errors_reported
 from .writer import can_render, render_parts
 
 
@@ -73,14 +72,18 @@ def write_fits(
     if target.getExtension() != ".fits":
         raise RequestError(f"Images are written as '.fits' files, not as {target.basename()!r}.")
     arguments = (header, compression, temporary_root, written)
-    try:
-        if not target.isLocal:
-            _upload(b"".join(_render_parts(image, *arguments)), target, overwrite=overwrite)
-        elif can_render(image) or can_render_components(image) or temporary_root is not None:
-            _put_into_place(_render_parts(image, *arguments), Path(target.ospath), overwrite=overwrite)
-        else:
-            with _staged(Path(target.ospath), overwrite=overwrite) as staged:
+    if target.isLocal:
+        with placed_whole(target, overwrite=overwrite) as staged:
+            if can_render(image) or can_render_components(image) or temporary_root is not None:
+                with staged.open("wb") as stream:
+                    stream.writelines(_render_parts(image, *arguments))
+            else:
                 _write_whole(image, staged, header, compression)
+        return target
+    try:
+        content = b"".join(_render_parts(image, *arguments))
+        with upload_errors_reported():
+            target.write(content, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
@@ -157,44 +160,6 @@ def _write_whole(
         )
 
 
-def _put_into_place(parts: Sequence[bytes | memoryview], target: Path, *, overwrite: bool) -> None:
-    """Write a finished file."""
-    with _staged(target, overwrite=overwrite) as staged, staged.open("wb") as stream:
-        stream.writelines(parts)
-
-
-@contextmanager
-def _staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary name beside a file, which gets its own in one step that cannot half-happen."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not overwrite and target.exists():
-        raise FileExistsError(f"{target} exists")
-    # lsst.images looks at the extension.
-    staged = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.part.fits")
-    try:
-        yield staged
-        if overwrite:
-            staged.replace(target)
-        else:
-            # Unlike the check before, this fails if another process made the file meanwhile.
-            target.hardlink_to(staged)
-    finally:
-        staged.unlink(missing_ok=True)
-
-
-def _upload(content: bytes, target: ResourcePath, *, overwrite: bool) -> None:
-    """Put a finished file into a store, which takes it whole or not at all.
-
-    The clients of the stores have exceptions of their own, and
-    `lsst.resources` reports a refusal by a web server as a `ValueError`.
-    """
-    failures: tuple[type[Exception], ...] = (ValueError, RuntimeError, *_store_failures())
-    try:
-        target.write(content, overwrite=overwrite)
-    except failures as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
-
-
 def _add_cards(primary: astropy.io.fits.Header, cards: astropy.io.fits.Header) -> None:
     """Add cards to a primary header; a card of the same name is replaced.
 
@@ -204,13 +169,3 @@ def _add_cards(primary: astropy.io.fits.Header, cards: astropy.io.fits.Header) -
     for keyword in {keyword for keyword in primary if keyword.startswith("LSST BUTLER")}:
         del primary[keyword]
     primary.extend(cards, update=True)
-
-
-def _store_failures() -> tuple[type[Exception], ...]:
-    """Return the base exceptions of object store clients that are no OSError."""
-    try:
-        from boto3.exceptions import Boto3Error  # noqa: PLC0415  # an optional store
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-    except ImportError:
-        return ()
-    return (Boto3Error, BotoCoreError, ClientError)

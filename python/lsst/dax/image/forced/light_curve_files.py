@@ -4,9 +4,6 @@ from __future__ import annotations
 
 __all__ = ("read_light_curves", "write_light_curves")
 
-import uuid
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -15,7 +12,8 @@ from astropy.table import QTable, meta
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ..errors import InputDataError, OutputError, RequestError
+from ..container import placed_whole
+from ..errors import InputDataError, RequestError
 from .light_curve_store import import_parquet
 
 _FORMATS = {".parquet": "parquet", ".ecsv": "ascii.ecsv"}
@@ -54,18 +52,8 @@ def write_light_curves(
     target = ResourcePath(uri, forceAbsolute=True, forceDirectory=False)
     extension = _check_extension(target)
 
-    def write(path: Path) -> None:
+    with placed_whole(target, overwrite=overwrite) as path:
         table.write(str(path), format=_FORMATS[extension], overwrite=True)
-
-    try:
-        if target.isLocal:
-            _write_local(Path(target.ospath), write, overwrite=overwrite)
-        else:
-            with ResourcePath.temporary_uri(suffix=extension) as staged:
-                write(Path(staged.ospath))
-                target.transfer_from(staged, transfer="copy", overwrite=overwrite)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
     return target
 
 
@@ -127,20 +115,3 @@ def _check_extension(uri: ResourcePath) -> str:
     if extension == ".parquet":
         import_parquet()
     return extension
-
-
-def _write_local(path: Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
-    """Write a file under a temporary name, and move it."""
-    if not overwrite and path.exists():
-        raise FileExistsError(f"{path} exists")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
-    try:
-        write(staged)
-        if overwrite:
-            staged.replace(path)
-        else:
-            # Unlike the check before, this fails if another process made the file meanwhile.
-            path.hardlink_to(staged)
-    finally:
-        staged.unlink(missing_ok=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 __all__ = ("MemoryChunk", "compress_planes", "make_header", "put_file")
 
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import astropy.io.fits
@@ -19,8 +17,8 @@ from numpy.typing import NDArray
 from lsst.images import Box, Image
 from lsst.resources import ResourcePath
 
+from ..container import placed_whole
 from ..container.tiled_fits import TileChunk, compress_tiles, write_tiled_fits
-from ..errors import OutputError
 from ..geometry import TargetGrid
 from ..version import __version__
 from ._planes import PixelForm, Planes, to_masked
@@ -164,35 +162,8 @@ def put_file(
             tables=[table],
         )
 
-    try:
-        _put(target, write, overwrite=overwrite)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {type(error).__name__}: {error}") from error
-
-
-def _put(target: ResourcePath, write: Callable[[IO[bytes]], None], *, overwrite: bool) -> None:
-    """Write a file to any place."""
-    if not target.isLocal:
-        with ResourcePath.temporary_uri(suffix=".fits") as staged:
-            with Path(staged.ospath).open("wb") as stream:
-                write(stream)
-            target.transfer_from(staged, transfer="copy", overwrite=overwrite)
-        return
-    path = Path(target.ospath)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not overwrite and path.exists():
-        raise FileExistsError(f"{path} exists")
-    staged_path = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part.fits")
-    try:
-        with staged_path.open("xb") as stream:
-            write(stream)
-        if overwrite:
-            staged_path.replace(path)
-        else:
-            # Unlike the check before, this fails if another process made the file meanwhile.
-            path.hardlink_to(staged_path)
-    finally:
-        staged_path.unlink(missing_ok=True)
+    with placed_whole(target, overwrite=overwrite) as path, path.open("xb") as stream:
+        write(stream)
 
 
 def _to_image(coverage: NDArray[np.uint16], start: Sequence[int]) -> Image:

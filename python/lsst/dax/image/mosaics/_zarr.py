@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lsst.images import Box, MaskSchema
 from lsst.resources import ResourcePath
 
+from ..container import upload_errors_reported
 from ..container.tiled_fits import TileChunk
 from ..errors import OutputError, RequestError, UnsupportedProductError
 from ..geometry import TargetGrid
@@ -287,11 +288,12 @@ def _move(staged: Path, path: Path, *, overwrite: bool) -> None:
 
 def _upload(staged: Path, target: ResourcePath, *, overwrite: bool) -> None:
     """Copy a finished group to a store; without its root, which comes last, it is none."""
-    root = target.join(_ROOT, forceDirectory=False)
-    if not overwrite and root.exists():
-        raise FileExistsError(f"{root} exists")
-    for file in sorted(staged.rglob("*")):
-        if file.is_file() and file != staged / _ROOT:
-            key = target.join(file.relative_to(staged).as_posix(), forceDirectory=False)
-            key.transfer_from(ResourcePath(file), transfer="copy", overwrite=True)
-    root.transfer_from(ResourcePath(staged / _ROOT), transfer="copy", overwrite=overwrite)
+    with upload_errors_reported():
+        root = target.join(_ROOT, forceDirectory=False)
+        if not overwrite and root.exists():
+            raise FileExistsError(f"{root} exists")
+        for file in sorted(staged.rglob("*")):
+            if file.is_file() and file != staged / _ROOT:
+                key = target.join(file.relative_to(staged).as_posix(), forceDirectory=False)
+                key.transfer_from(ResourcePath(file), transfer="copy", overwrite=True)
+        root.transfer_from(ResourcePath(staged / _ROOT), transfer="copy", overwrite=overwrite)

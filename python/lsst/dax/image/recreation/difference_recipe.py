@@ -7,17 +7,14 @@ __all__ = ("DifferenceImageRecipe", "read_difference_recipe")
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import pydantic
+from lsst.images import GeneralizedImage
 
-from lsst.images import Box, GeneralizedImage
-
-from ..errors import InputDataError, UnsupportedProductError
 from .decorrelation import NoiseLevels
 from .difference_image import SubtractionOptions
-from .recipe import RECIPE_KEY, InputDataset, VisitImageRecipe, check_product
+from .recipe import ImageRecipe, InputDataset, VisitImageRecipe, read_image_recipe
 
 
-class DifferenceImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
+class DifferenceImageRecipe(ImageRecipe):
     """The inputs and parameters that make a difference image; the same recipe gives the same pixels.
 
     Notes
@@ -45,21 +42,6 @@ class DifferenceImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Mean variances that the filter against correlated noise is made for."""
     options: SubtractionOptions
     """How the template is subtracted."""
-    bbox: tuple[int, int, int, int] | None = None
-    """Pixels (x, y, width, height) that were asked for; the whole image if `None`."""
-
-    @property
-    def box(self) -> Box | None:
-        """Pixels that were asked for."""
-        if self.bbox is None:
-            return None
-        x, y, width, height = self.bbox
-        return Box.factory[y : y + height, x : x + width]
-
-    def with_box(self, box: Box | None) -> DifferenceImageRecipe:
-        """Return the recipe of another part of the image."""
-        corners = None if box is None else (box.x.start, box.y.start, box.x.size, box.y.size)
-        return self.model_copy(update={"bbox": corners})
 
 
 def read_difference_recipe(source: GeneralizedImage | Mapping[str, Any]) -> DifferenceImageRecipe:
@@ -82,14 +64,4 @@ def read_difference_recipe(source: GeneralizedImage | Mapping[str, Any]) -> Diff
     InputDataError
         Raised if the recipe is damaged, or of a later version of the library.
     """
-    metadata = source.metadata if isinstance(source, GeneralizedImage) else source
-    text = metadata.get(RECIPE_KEY)
-    if text is None:
-        raise UnsupportedProductError(
-            f"The image has no {RECIPE_KEY!r} in its metadata, so it was not made by this library."
-        )
-    check_product(str(text), "difference_image")
-    try:
-        return DifferenceImageRecipe.model_validate_json(str(text))
-    except pydantic.ValidationError as error:
-        raise InputDataError(f"The recipe of the image is not usable: {error}") from error
+    return read_image_recipe(source, DifferenceImageRecipe, "difference_image")

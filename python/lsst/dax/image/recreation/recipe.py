@@ -6,7 +6,7 @@ __all__ = ("RECIPE_KEY", "InputDataset", "VisitImageRecipe", "read_recipe")
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import pydantic
@@ -34,7 +34,27 @@ class InputDataset(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Data ID."""
 
 
-class VisitImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
+class ImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """What recipes of images have in common: the part that was asked for."""
+
+    bbox: tuple[int, int, int, int] | None = None
+    """Pixels (x, y, width, height) that were asked for; the whole image if `None`."""
+
+    @property
+    def box(self) -> Box | None:
+        """Pixels that were asked for."""
+        if self.bbox is None:
+            return None
+        x, y, width, height = self.bbox
+        return Box.factory[y : y + height, x : x + width]
+
+    def with_box(self, box: Box | None) -> Self:
+        """Return the recipe of another part of the image."""
+        corners = None if box is None else (box.x.start, box.y.start, box.x.size, box.y.size)
+        return self.model_copy(update={"bbox": corners})
+
+
+class VisitImageRecipe(ImageRecipe):
     """The inputs and parameters that make a visit image; the same recipe gives the same pixels.
 
     Notes
@@ -64,21 +84,6 @@ class VisitImageRecipe(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Steps of the instrument signature removal."""
     seed: int
     """Seed of the noise in place of cosmic rays."""
-    bbox: tuple[int, int, int, int] | None = None
-    """Pixels (x, y, width, height) that were asked for; the whole detector if `None`."""
-
-    @property
-    def box(self) -> Box | None:
-        """Pixels that were asked for."""
-        if self.bbox is None:
-            return None
-        x, y, width, height = self.bbox
-        return Box.factory[y : y + height, x : x + width]
-
-    def with_box(self, box: Box | None) -> VisitImageRecipe:
-        """Return the recipe of another part of the detector."""
-        corners = None if box is None else (box.x.start, box.y.start, box.x.size, box.y.size)
-        return self.model_copy(update={"bbox": corners})
 
 
 def read_recipe(source: GeneralizedImage | Mapping[str, Any]) -> VisitImageRecipe:
@@ -102,34 +107,50 @@ def read_recipe(source: GeneralizedImage | Mapping[str, Any]) -> VisitImageRecip
     InputDataError
         Raised if the recipe is damaged, or of a later version of the library.
     """
+    return read_image_recipe(source, VisitImageRecipe, "visit_image")
+
+
+def read_image_recipe[Recipe: ImageRecipe](
+    source: GeneralizedImage | Mapping[str, Any], kind: type[Recipe], product: str
+) -> Recipe:
+    """Return the recipe of one kind of product that an image carries.
+
+    Parameters
+    ----------
+    source
+        Image, or its metadata.
+    kind
+        Class of the recipe.
+    product
+        Name of the product that is meant.
+
+    Returns
+    -------
+    recipe
+        The recipe.
+
+    Raises
+    ------
+    UnsupportedProductError
+        Raised if there is none, or that of another product.
+    InputDataError
+        Raised if the recipe is damaged, or of a later version of the library.
+    """
     metadata = source.metadata if isinstance(source, GeneralizedImage) else source
     text = metadata.get(RECIPE_KEY)
     if text is None:
         raise UnsupportedProductError(
             f"The image has no {RECIPE_KEY!r} in its metadata, so it was not re-created by this library."
         )
-    check_product(str(text), "visit_image")
+    _check_product(str(text), product)
     try:
-        return VisitImageRecipe.model_validate_json(str(text))
+        return kind.model_validate_json(str(text))
     except pydantic.ValidationError as error:
         raise InputDataError(f"The recipe of the image is not usable: {error}") from error
 
 
-def check_product(text: str, product: str) -> None:
-    """Refuse the recipe of another product.
-
-    Parameters
-    ----------
-    text
-        Recipe as JSON text.
-    product
-        Name of the product that is meant.
-
-    Raises
-    ------
-    UnsupportedProductError
-        Raised if the recipe names another product; damaged text passes.
-    """
+def _check_product(text: str, product: str) -> None:
+    """Refuse the recipe of another product; damaged text passes."""
     try:
         found = json.loads(text)
     except ValueError:
