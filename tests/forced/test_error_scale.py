@@ -115,3 +115,5 @@ def test_nothing_but_noise_remains_of_a_star() -> None:
     assert np.isfinite(corner.model).all()
     with pytest.raises(RequestError, match="odd number of pixels, not 20"):
         list(make_residual_stamps(image, table, psf=PSF, size=20))
+    with pytest.raises(RequestError, match=r"no columns .'calibration'"):
+        list(make_residual_stamps(image, table["id", "x", "y", "flux", "flux_err", "background"], psf=PSF))

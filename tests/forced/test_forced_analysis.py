@@ -163,5 +163,37 @@ def test_without_epochs_before_the_event_there_is_no_flux() -> None:
     assert_array_equal(corrected["flags"][9:], FLAGS["NO_BASELINE"].value)
     with pytest.raises(RequestError, match="a begin or an end"):
         correct_baseline(parts[0])
-    with pytest.raises(RequestError, match=r"No column .'chip'."):
+    with pytest.raises(RequestError, match=r"no columns .'chip'."):
         correct_baseline(parts[0], end=Time(60050, format="mjd"), by=("id", "chip"))
+
+
+def test_targets_whose_numbers_differ_in_the_last_digit_are_apart() -> None:
+    first = 2**60 + 1  # a float has no such number
+    parts = [make_table([float(k)], 1.0, target=first + k) for k in range(3)]
+    stacked = stack_fluxes(vstack(parts))
+    assert stacked["id"].tolist() == [first, first + 1, first + 2]
+    assert_array_equal(stacked["flux"].value, [0, 1, 2])
+
+
+def test_direct_and_difference_fluxes_are_never_averaged() -> None:
+    direct, difference = make_table(np.full(6, 500.0), 1.0), make_table(np.full(6, 20.0), 1.0)
+    direct["dataset_type"], difference["dataset_type"] = "visit_image", "difference_image"
+    both = vstack([direct, difference])
+    stacked = stack_fluxes(both)
+    assert stacked["dataset_type"].tolist() == ["difference_image", "visit_image"]
+    assert_array_equal(stacked["flux"].value, [20, 500])
+    corrected = correct_baseline(both, end=Time(60100, format="mjd", scale="tai"))
+    assert_array_equal(corrected["baseline"].value, np.repeat([500.0, 20.0], 6))
+
+
+def test_the_baseline_of_an_even_number_of_epochs_is_between_the_middle_two() -> None:
+    table = make_table([1.0, 9.0, 2.0, 4.0], 1.0)
+    corrected = correct_baseline(table, end=Time(60100, format="mjd", scale="tai"), min_epochs=4)
+    assert_array_equal(corrected["baseline"].value, 3.0)
+
+
+def test_tables_without_the_columns_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"no columns .'masked_fraction', 'flags'."):
+        stack_fluxes(make_table([1.0], 1.0)["id", "band", "mjd", "flux", "flux_err", "flux_err_sky"])
+    with pytest.raises(RequestError, match="got a NoneType"):
+        find_usable(None)

@@ -240,8 +240,10 @@ def parse_recipe(recipe: Recipe | str | bytes) -> Recipe:
     Raises
     ------
     RequestError
-        Raised if a text is no recipe; see `Recipe.from_json`.
+        Raised if it is something else, or a text that is no recipe.
     """
+    if not isinstance(recipe, Recipe | str | bytes):
+        raise RequestError(f"A recipe is a Recipe or its JSON text, not a {type(recipe).__name__}.")
     return recipe if isinstance(recipe, Recipe) else Recipe.from_json(recipe)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ("MAX_MASKED_FRACTION", "StackBy", "correct_baseline", "find_usable", "stack_fluxes")
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -16,16 +18,19 @@ from numpy.typing import NDArray
 from ..choices import as_choice
 from ..errors import RequestError
 from ..flags import FLAGS
-from .schema import FAILED
+from .schema import FAILED, require_columns
 
 type Floats = NDArray[np.float64]
 type Bools = NDArray[np.bool_]
+type Ints = NDArray[np.int64]
 
 MAX_MASKED_FRACTION = 0.3
 """Largest share of a PSF off the fit with which a flux counts as usable."""
 
 _NIGHT_BEGINS = 0.5
 """Fraction of a day at which an observing day begins."""
+
+_MEASURED = ("flux", "flux_err", "flux_err_sky", "masked_fraction", "flags")
 
 _MEDIAN_FACTOR = np.sqrt(np.pi / 2.0)
 """Standard deviation of the median of many Gaussian values, in that of their mean."""
@@ -67,6 +72,7 @@ def find_usable(
     RequestError
         Raised if a flag is not in the registry.
     """
+    require_columns(table, _MEASURED)
     unknown = sorted(set(ignore) - set(FLAGS))
     if unknown:
         raise RequestError(f"There are no flags {unknown}; there are {sorted(FLAGS)}.")
@@ -95,7 +101,7 @@ def stack_fluxes(
     by
         Which epochs become one: all, those of a night, or those within
         windows of this length of time, which begin at multiples of it.
-        Targets and bands are always apart.
+        Targets, bands and dataset types are always apart.
     usable
         Rows that count; those of `find_usable` if `None`.
     clip_sigma
@@ -106,8 +112,8 @@ def stack_fluxes(
     Returns
     -------
     table
-        One row per target, band and group of epochs, in their order: ``id``,
-        ``band``, ``mjd`` (TAI, mean with the weights), ``mjd_begin``,
+        One row per target, band, dataset type and group of epochs, in their
+        order: ``id``, ``band``, ``dataset_type`` (if the table has it), ``mjd`` (TAI, mean with the weights), ``mjd_begin``,
         ``mjd_end``, ``n_epochs``, ``flux``, ``flux_err``, ``flux_err_sky``,
         ``snr``, ``chi2`` about the mean with ``dof``, ``scatter`` (weighted
         standard deviation), ``max_share`` (largest weight of one epoch) and
@@ -128,81 +134,123 @@ def stack_fluxes(
     errors of the epochs, ``sqrt(sum(w**2 err**2)) / sum(w)``, and
     ``flux_err_sky`` is ``1 / sqrt(sum(w))``.
     """
+    require_columns(table, ("mjd", *_MEASURED))
     usable = find_usable(table) if usable is None else np.asarray(usable, np.bool_)
     if usable.shape != (len(table),):
         raise RequestError(f"There are {len(table)} fluxes, and {usable.shape} values that say which count.")
     if clip_sigma is not None and not clip_sigma > 0.0:
         raise RequestError(f"A clipping is a positive number of standard deviations, not {clip_sigma}.")
-    rows = [_stack_group(table, members, usable, clip_sigma) for members in _find_groups(table, by)]
-    units = {"flux": u.nJy, "flux_err": u.nJy, "flux_err_sky": u.nJy, "scatter": u.nJy}
-    units |= {"mjd": u.d, "mjd_begin": u.d, "mjd_end": u.d}
-    out = QTable()
-    for name in _STACKED:
-        values = np.array([row[name] for row in rows], dtype=_DTYPES.get(name, np.float64))
-        out[name] = values * units[name] if name in units else values
-    return out
+    groups = _Groups.of(
+        [*(np.asarray(table[name]) for name in _find_keys(table, _APART)), _find_epochs(table, by)]
+    )
+    rows = np.flatnonzero(usable)
+    flux, error, sky = (table[name].to_value(u.nJy) for name in ("flux", "flux_err", "flux_err_sky"))
+    if clip_sigma is not None:
+        mean = groups.mean(rows, flux, sky**-2.0)[groups.place[rows]]
+        rows = rows[np.abs(flux[rows] - mean) <= clip_sigma * error[rows]]
+    return _average(table, groups, rows)
 
 
-_STACKED = (
-    "id", "band", "mjd", "mjd_begin", "mjd_end", "n_epochs", "flux", "flux_err", "flux_err_sky", "snr",
-    "chi2", "dof", "scatter", "max_share", "n_left_out",
-)  # fmt: skip
-_DTYPES: dict[str, type | str] = {
-    "id": np.int64, "band": "U16", "n_epochs": np.int64, "dof": np.int64, "n_left_out": np.int64
-}  # fmt: skip
+_APART = ("id", "band", "dataset_type")
+"""Columns whose values are never averaged over; the last one only where there is one."""
 
 
-def _find_groups(table: QTable, by: StackBy | u.Quantity) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each group, in the order of targets, bands and times."""
-    mjd = table["mjd"].to_value(u.d)
+def _find_keys(table: QTable, names: Sequence[str]) -> list[str]:
+    """Return the columns of a table that tell fluxes apart."""
+    require_columns(table, [name for name in names if name != "dataset_type"])
+    return [name for name in names if name in table.colnames]
+
+
+def _find_epochs(table: QTable, by: StackBy | u.Quantity) -> Floats:
+    """Return for each flux the number of the night or window it belongs to."""
+    mjd = np.asarray(table["mjd"].to_value(u.d), np.float64)
     if isinstance(by, StackBy | str):
         by = as_choice(by, StackBy, "by")
-        places = np.zeros(len(table)) if by is StackBy.ALL else np.floor(mjd - _NIGHT_BEGINS)
-    else:
-        window = by
-        if not (
-            isinstance(window, u.Quantity)
-            and window.isscalar
-            and window.unit.is_equivalent(u.d)
-            and window > 0.0 * u.d
-        ):
-            raise RequestError(f"A window is a positive length of time, not {by}.")
-        places = np.floor(mjd / window.to_value(u.d))
-    bands = np.asarray(table["band"])
-    _, band = np.unique(bands, return_inverse=True)
-    keys = np.column_stack([np.asarray(table["id"], np.float64), band, np.nan_to_num(places, nan=np.inf)])
-    _, place = np.unique(keys, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    order = np.argsort(place, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(place[order])) + 1) if len(table) else ()
+        return np.zeros(len(table)) if by is StackBy.ALL else np.floor(mjd - _NIGHT_BEGINS)
+    is_time = isinstance(by, u.Quantity) and by.isscalar and by.unit.is_equivalent(u.d)
+    if not (is_time and by > 0.0 * u.d):
+        raise RequestError(f"A window is a positive length of time, not {by}.")
+    epochs: Floats = np.floor(mjd / by.to_value(u.d))
+    return epochs
 
 
-def _stack_group(
-    table: QTable, members: NDArray[np.int64], usable: Bools, clip_sigma: float | None
-) -> dict[str, object]:
-    """Return the mean of one group of epochs."""
-    rows = members[usable[members]]
-    names = ("flux", "flux_err", "flux_err_sky")
-    flux, error, sky = (table[name][rows].to_value(u.nJy) for name in names)
-    if clip_sigma is not None and rows.size:
-        mean = np.average(flux, weights=sky**-2.0)
-        kept = np.abs(flux - mean) <= clip_sigma * error
-        rows, flux, error, sky = rows[kept], flux[kept], error[kept], sky[kept]
-    row: dict[str, object] = dict.fromkeys(_STACKED, np.nan)
-    row |= {"id": table["id"][members[0]], "band": table["band"][members[0]], "n_epochs": rows.size}
-    row |= {"n_left_out": members.size - rows.size, "dof": max(rows.size - 1, 0)}
-    if not rows.size:
-        return row
-    weight = sky**-2.0
-    total = weight.sum()
-    mean = (weight * flux).sum() / total
-    mjd = table["mjd"][rows].to_value(u.d)
-    mean_err = np.sqrt((weight**2 * error**2).sum()) / total
-    row |= {"mjd": (weight * mjd).sum() / total, "mjd_begin": mjd.min(), "mjd_end": mjd.max()}
-    row |= {"flux": mean, "flux_err": mean_err, "flux_err_sky": total**-0.5, "snr": mean / mean_err}
-    row |= {"chi2": (((flux - mean) / error) ** 2).sum(), "max_share": weight.max() / total}
-    row["scatter"] = np.sqrt((weight * (flux - mean) ** 2).sum() / total)
-    return row
+@dataclass(frozen=True)
+class _Groups:
+    """Rows that belong together."""
+
+    place: Ints
+    """Group of each row."""
+
+    first: Ints
+    """One row of each group."""
+
+    @classmethod
+    def of(cls, columns: Sequence[NDArray[Any]]) -> _Groups:
+        """Return the groups of equal values, in the order of the columns."""
+        # Numbers of values, not the values: identifiers have more digits than floats.
+        codes = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns]
+        _, first, place = np.unique(np.column_stack(codes), axis=0, return_index=True, return_inverse=True)
+        return cls(place.reshape(-1), first)
+
+    def sum(self, rows: Ints, values: Floats) -> Floats:
+        """Return the sum over rows in each group."""
+        total: Floats = np.bincount(self.place[rows], weights=values[rows], minlength=len(self.first))
+        return total
+
+    def mean(self, rows: Ints, values: Floats, weights: Floats) -> Floats:
+        """Return the weighted mean over rows in each group, NaN without rows."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean: Floats = self.sum(rows, weights * values) / self.sum(rows, weights)
+        return mean
+
+    def extreme(self, rows: Ints, values: Floats, choose: np.ufunc) -> Floats:
+        """Return the smallest or largest value in each group, NaN without rows."""
+        found = np.full(len(self.first), np.nan)
+        # `fmin` and `fmax` pass over the NaN that stands there at first.
+        choose.at(found, self.place[rows], values[rows])
+        return found
+
+    def median(self, rows: Ints, values: Floats) -> Floats:
+        """Return the median in each group, NaN without rows."""
+        ordered = values[rows][np.lexsort((values[rows], self.place[rows]))]
+        number = np.bincount(self.place[rows], minlength=len(self.first))
+        start = np.cumsum(number) - number
+        found = np.full(len(self.first), np.nan)
+        some = number > 0
+        low, high = (start + (number - 1) // 2)[some], (start + number // 2)[some]
+        found[some] = 0.5 * (ordered[low] + ordered[high])
+        return found
+
+
+def _average(table: QTable, groups: _Groups, rows: Ints) -> QTable:
+    """Return the means of groups as a table."""
+    flux, error, sky = (table[name].to_value(u.nJy) for name in ("flux", "flux_err", "flux_err_sky"))
+    mjd = table["mjd"].to_value(u.d)
+    weight = np.zeros(len(table))
+    weight[rows] = sky[rows] ** -2.0
+    number = np.bincount(groups.place[rows], minlength=len(groups.first))
+    members = np.bincount(groups.place, minlength=len(groups.first))
+    mean = groups.mean(rows, flux, weight)
+    residual = flux - mean[groups.place]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.where(number > 0, groups.sum(rows, weight), np.nan)
+        mean_err = np.sqrt(groups.sum(rows, (weight * error) ** 2)) / total
+        chi2 = np.where(number > 0, groups.sum(rows, (residual / error) ** 2), np.nan)
+        scatter = np.sqrt(groups.sum(rows, weight * residual**2) / total)
+    out = QTable()
+    for name in _find_keys(table, _APART):
+        out[name] = np.asarray(table[name])[groups.first]
+    out["mjd"] = groups.mean(rows, mjd, weight) * u.d
+    out["mjd_begin"] = groups.extreme(rows, mjd, np.fmin) * u.d
+    out["mjd_end"] = groups.extreme(rows, mjd, np.fmax) * u.d
+    out["n_epochs"] = number
+    out["flux"], out["flux_err"], out["flux_err_sky"] = mean * u.nJy, mean_err * u.nJy, total**-0.5 * u.nJy
+    out["snr"] = mean / mean_err
+    out["chi2"], out["dof"] = chi2, np.maximum(number - 1, 0)
+    out["scatter"] = scatter * u.nJy
+    out["max_share"] = groups.extreme(rows, weight, np.fmax) / total
+    out["n_left_out"] = members - number
+    return out
 
 
 def correct_baseline(
@@ -227,7 +275,8 @@ def correct_baseline(
         Range of times of the baseline, either open if `None`, but not both.
     by
         Columns that tell which epochs have a baseline in common: add
-        ``detector`` where each detector has a template of its own.
+        ``detector`` where each detector has a template of its own.  Dataset
+        types are always apart.
     min_epochs
         Smallest number of usable epochs of a baseline.
     usable
@@ -255,28 +304,21 @@ def correct_baseline(
     """
     if begin is None and end is None:
         raise RequestError("A baseline has a begin or an end; both are None.")
-    missing = [name for name in by if name not in table.colnames]
-    if missing or min_epochs < 1:
-        raise RequestError(f"No column {missing} in {table.colnames}, or {min_epochs} epochs are too few.")
+    if min_epochs < 1:
+        raise RequestError(f"A baseline has one epoch or more, not {min_epochs}.")
+    groups = _Groups.of([np.asarray(table[name]) for name in _find_keys(table, (*by, "dataset_type"))])
     mjd = table["mjd"].to_value(u.d)
     counts = find_usable(table) if usable is None else np.asarray(usable, np.bool_).copy()
     counts &= mjd >= begin.tai.mjd if begin is not None else True
     counts &= mjd <= end.tai.mjd if end is not None else True
     out = table.copy()
-    level, level_err = np.full((2, len(table)), np.nan)
-    number = np.zeros(len(table), np.int64)
     flux, error = (table[name].to_value(u.nJy) for name in ("flux", "flux_err"))
-    places = np.zeros(len(table), np.int64)
-    for name in by:
-        _, place = np.unique(np.asarray(table[name]), return_inverse=True)
-        places = np.unique(places * (place.max(initial=0) + 1) + place, return_inverse=True)[1]
-    for place in np.unique(places):
-        members = places == place
-        rows = members & counts
-        number[members] = rows.sum()
-        if rows.sum() >= min_epochs:
-            level[members] = np.median(flux[rows])
-            level_err[members] = _MEDIAN_FACTOR * np.sqrt((error[rows] ** 2).sum()) / rows.sum()
+    rows = np.flatnonzero(counts)
+    number = np.bincount(groups.place[rows], minlength=len(groups.first))
+    level = np.where(number >= min_epochs, groups.median(rows, flux), np.nan)[groups.place]
+    number = number[groups.place]
+    level_err = _MEDIAN_FACTOR * np.sqrt(groups.sum(rows, error**2))[groups.place] / np.maximum(number, 1)
+    level_err[np.isnan(level)] = np.nan
     out["baseline"], out["baseline_err"] = level * u.nJy, level_err * u.nJy
     out["baseline_n_epochs"] = number
     out["flux"] = (flux - level) * u.nJy

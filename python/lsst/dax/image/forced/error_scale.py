@@ -22,6 +22,7 @@ from ..psfs import PsfEvaluator, PsfTables
 from .analysis import find_usable
 from .measure import measure
 from .options import ForcedOptions
+from .schema import require_columns
 
 type Floats = NDArray[np.float64]
 
@@ -182,6 +183,7 @@ def scale_errors(table: QTable, scale: float | Floats) -> QTable:
     RequestError
         Raised if a factor is not positive, or the errors were scaled before.
     """
+    require_columns(table, ("flux_err", "flux_err_sky", "snr", "depth", "chi2"))
     factor = np.broadcast_to(np.asarray(scale, np.float64), (len(table),)).copy()
     if not (factor > 0.0).all():
         raise RequestError(f"Errors are multiplied by positive numbers; the smallest is {factor.min()}.")

@@ -18,8 +18,11 @@ from lsst.images.psfs import PointSpreadFunction
 from ..errors import RequestError
 from ..psfs import PsfEvaluator, PsfNormalization, PsfTables
 from .components import make_image_evaluator
+from .schema import require_columns
 
 type Floats = NDArray[np.float64]
+
+_NEEDED = ("id", "x", "y", "flux", "flux_err", "background", "calibration", "aperture_correction")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +94,11 @@ def make_residual_stamps(
     Raises
     ------
     RequestError
-        Raised if the size is not odd and positive.
+        Raised if the size is not odd and positive, or a column is missing.
     MissingPsfError
         Raised if there is no point spread function.
     """
+    require_columns(table, _NEEDED)
     evaluator = make_image_evaluator(image, psf)
     size = evaluator.stamp_shape[0] if size is None else size
     if size < 1 or size % 2 == 0:

@@ -10,6 +10,7 @@ __all__ = (
     "light_curve_columns",
     "make_table",
     "measured_columns",
+    "require_columns",
     "to_sdm",
 )
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 from numpy.typing import NDArray
 
 from ..errors import RequestError
@@ -223,6 +224,27 @@ def make_table(columns: Iterable[Column], values: Mapping[str, NDArray[Any]]) ->
         table[column.name] = array if column.unit is None else u.Quantity(array, column.unit, copy=False)
         table[column.name].info.description = column.description
     return table
+
+
+def require_columns(table: Table, names: Iterable[str]) -> None:
+    """Refuse a table without some columns.
+
+    Parameters
+    ----------
+    table
+        Table of fluxes.
+    names
+        Columns that are needed.
+
+    Raises
+    ------
+    RequestError
+        Raised if it is no table or a column is missing.
+    """
+    if not isinstance(table, Table):
+        raise RequestError(f"A table of fluxes is needed; got a {type(table).__name__}.")
+    if missing := [name for name in names if name not in table.colnames]:
+        raise RequestError(f"The table has no columns {missing}; it has {table.colnames}.")
 
 
 def to_sdm(

@@ -344,6 +344,7 @@ def _draw_counts(axes: Any, n_used: int, counts: list[tuple[str, int]]) -> None:
     axes.set_ylim(max(len(numbers), 4) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * max(numbers))
     axes.set_xlabel("images")
+    axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

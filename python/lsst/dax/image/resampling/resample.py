@@ -156,7 +156,7 @@ def resample(
     mask_rule = as_choice(mask_rule, MaskRule, "mask_rule")
     missing_rule = as_choice(missing_rule, MissingRule, "missing_rule")
     flux_convention = as_choice(flux_convention, FluxConvention, "flux_convention")
-    projection = _check(image, grid, threads)
+    projection = _check(image, grid, threads, tolerance_px)
     words = MaskWords.from_mask(image.mask)
     target = _allocate(grid, words, missing_rule)
     if PixelMap(grid.sky_projection, projection).is_identity:
@@ -208,7 +208,7 @@ def _choose(
     )
 
 
-def _check(image: MaskedImage, grid: TargetGrid, threads: int) -> SkyProjection[Any]:
+def _check(image: MaskedImage, grid: TargetGrid, threads: int, tolerance_px: float) -> SkyProjection[Any]:
     """Refuse what cannot be resampled, and return the image's projection."""
     if image.sky_projection is None:
         raise InputDataError(
@@ -219,6 +219,8 @@ def _check(image: MaskedImage, grid: TargetGrid, threads: int) -> SkyProjection[
         raise RequestTooLargeError(
             f"The grid {grid.bbox} has {n_pixels} pixels; at most {MAX_GRID_PIXELS} are made at once."
         )
+    if not tolerance_px > 0.0:
+        raise RequestError(f"A tolerance must be positive, not {tolerance_px} pixels.")
     if threads < 1:
         raise RequestError(f"The number of threads must be positive, not {threads}.")
     return image.sky_projection
