@@ -114,9 +114,10 @@ def stack_fluxes(
     table
         One row per target, band, dataset type and group of epochs, in their
         order: ``id``, ``band``, ``dataset_type`` (if the table has it),
-        ``mjd`` (TAI, mean with the weights), ``mjd_begin``, ``mjd_end``, ``n_epochs``, ``flux``, ``flux_err``, ``flux_err_sky``,
-        ``snr``, ``chi2`` about the mean with ``dof``, ``scatter`` (weighted
-        standard deviation), ``max_share`` (largest weight of one epoch) and
+        ``mjd`` (TAI, mean with the weights), ``mjd_begin``, ``mjd_end``,
+        ``n_epochs``, ``flux``, ``flux_err``, ``flux_err_sky``, ``snr``,
+        ``chi2`` about the mean with ``dof``, ``scatter`` (weighted standard
+        deviation), ``max_share`` (largest weight of one epoch) and
         ``n_left_out``.  A group without a usable epoch has a row of NaN.
 
     Raises
