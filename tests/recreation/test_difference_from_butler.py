@@ -223,7 +223,7 @@ def test_bad_requests_are_refused(mini_butler: Butler, remade: Any) -> None:
         recreate_difference_image(mini_butler, key, inputs=DifferenceInputs(science=remade[0][2]))
     with pytest.raises(InputDataError, match="not usable"):
         read_difference_recipe({"DAX_IMAGE RECIPE": "{}"})
-    with pytest.raises(UnsupportedProductError, match="not made by this library"):
+    with pytest.raises(UnsupportedProductError, match="not re-created by this library"):
         read_difference_recipe(remade[0][2])
     with pytest.raises(RequestError, match="stars can be used"):
         model = KernelModel(spatial_order=4)
